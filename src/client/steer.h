@@ -1,0 +1,10 @@
+/* The commands of sockctl that the daemon carries out: a line to it, its answer, an exit status. */
+#ifndef SOCKD_CLIENT_STEER_H
+#define SOCKD_CLIENT_STEER_H
+
+#include "client/options.h"
+
+/* The exit status. */
+int steer_run(struct options *o);
+
+#endif

@@ -1,0 +1,324 @@
+/*
+ * The checks that one value alone cannot show. They look at values and at who wrote them; the only things
+ * asked of the machine are the number of a group and whether a command can be executed. Nothing is bound or
+ * resolved.
+ */
+#include "conf_check.h"
+
+#include "conf_key.h"
+#include "conf_text.h"
+#include "exec_path.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <grp.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A service under check. */
+struct check {
+    struct service *service;
+    const struct place *place;
+    const struct conf_node *own, *top;
+    struct complaints *complaints;
+};
+
+/* For what is wrong with the service as a whole. */
+static void at_service(const struct check *c, const char *text)
+{
+    bool main_file = c->place->prefix[0];
+
+    complaints_add(c->complaints, true, "%s:%d: %s%s%s%s", c->place->file, c->service->line,
+                   main_file ? "services." : "", main_file ? c->service->name : "", main_file ? ": " : "",
+                   text);
+}
+
+static bool has(const struct service *s, enum transport t)
+{
+    return s->transports & 1u << t;
+}
+
+/* Written in the service itself. */
+static const struct conf_node *own(const struct check *c, const char *key)
+{
+    return conf_node_find(c->own, key);
+}
+
+/* Not written at all, as far as that is known; a value that was wrong was complained of already. */
+static bool missing(const struct check *c, const char *key)
+{
+    return c->top && !own(c, key) && !conf_node_find(c->top, key);
+}
+
+static void at_key(const struct check *c, bool fatal, const char *key, const char *text)
+{
+    const struct conf_node *node = own(c, key);
+
+    complaints_add_at(c->complaints, fatal, c->place, node ? node->line : c->service->line, key, "%s", text);
+}
+
+/* "unix or unixgram" */
+static const char *print_transports(char buf[64], uint32_t bits)
+{
+    size_t len = 0;
+
+    buf[0] = '\0';
+    for (int i = 0; transport_words[i]; i++)
+        if (bits & 1u << i)
+            len += (size_t)snprintf(buf + len, 64 - len, "%s%s", len ? " or " : "", transport_words[i]);
+    return buf;
+}
+
+/* Why the key means nothing for the service, after "means nothing"; "" where that is not known. */
+static void say_why(char buf[128], const struct conf_key *key, const struct service *s)
+{
+    char words[64];
+
+    buf[0] = '\0';
+    if (!(key->transports & s->transports))
+        snprintf(buf, 128, "without transport %s", print_transports(words, key->transports));
+    else if (key->handlers & 1u << s->handler)
+        snprintf(buf, 128, "%s", key->unless);
+    else if (s->handler != HANDLER_NONE)
+        snprintf(buf, 128, "for handler \"%s\"", handler_words[s->handler]);
+}
+
+/* A key that means nothing is an error where it was written for this very service. */
+static void check_meaning(const struct check *c)
+{
+    char why[128];
+    bool old;
+
+    for (size_t i = 0; i < c->own->len; i++) {
+        const struct conf_node *node = &c->own->item[i];
+        const struct conf_key *key = conf_key_find(conf_keys, node->name, &old);
+
+        if (!key || key->scope != CONF_SERVICE || conf_key_serves(key, c->service))
+            continue;
+        say_why(why, key, c->service);
+        if (why[0])
+            complaints_add_at(c->complaints, true, c->place, node->line, key->name, "means nothing %s", why);
+    }
+}
+
+static void check_needs(const struct check *c)
+{
+    const struct service *s = c->service;
+
+    if (s->handler == HANDLER_NONE && missing(c, "handler"))
+        at_service(c, "needs a handler, such as handler = \"echo\"");
+    if ((has(s, TRANSPORT_TCP) || has(s, TRANSPORT_UDP)) && !s->port && missing(c, "port"))
+        at_service(c, "needs a port, such as port = 50000");
+    if ((has(s, TRANSPORT_UNIX) || has(s, TRANSPORT_UNIXGRAM)) && !s->path && missing(c, "path"))
+        at_service(c, "needs a path, such as path = \"/run/name.sock\"");
+}
+
+static void check_path(const struct check *c)
+{
+    struct service *s = c->service;
+    struct group *group;
+    char text[160], quoted[CONF_QUOTED_MAX];
+
+    if (has(s, TRANSPORT_UNIX) && has(s, TRANSPORT_UNIXGRAM))
+        at_key(c, true, "transport", "unix and unixgram cannot share one path; make them two services");
+    if (!s->group)
+        return;
+    group = getgrnam(s->group);
+    if (group) {
+        s->gid = group->gr_gid;
+        return;
+    }
+    snprintf(text, sizeof(text), "there is no group %s", conf_text_quote(quoted, s->group));
+    at_key(c, true, "group", text);
+}
+
+static bool has_stream(const struct service *s)
+{
+    return has(s, TRANSPORT_TCP) || has(s, TRANSPORT_UNIX);
+}
+
+/* TEXT, the value of KEY, is to be sent as a message. */
+static void check_fit(const struct check *c, bool fatal, const char *key, const struct bytes *text,
+                      const struct framing *framing)
+{
+    struct frame_dress dress;
+    char word[FRAME_TEXT_MAX], why[FRAME_TEXT_MAX + 128];
+
+    if (!text->data || frame_dress(framing, FRAME_END_LF, text->data, text->len, &dress) == 0)
+        return;
+    snprintf(why, sizeof(why), "cannot be sent, since it does not fit framing \"%s\"%s",
+             frame_print(word, framing),
+             framing->kind == FRAME_LINE ? "; leave the end of the line out, the framing adds it" : "");
+    at_key(c, fatal, key, why);
+}
+
+static void check_messages(const struct check *c)
+{
+    const struct service *s = c->service;
+
+    if (has_stream(s) && s->handler != HANDLER_PROGRAM)
+        check_fit(c, own(c, "error_reply"), "error_reply", &s->error_reply, &s->framing);
+    if (s->handler == HANDLER_HELPER && s->helper_protocol == HELPER_PLAIN && !s->one_way)
+        check_fit(c, true, "helper_probe", &s->helper_probe, &s->helper_framing.is);
+    if (has_stream(s) && s->framing.kind == FRAME_FIXED && s->framing.size > s->max_request)
+        at_key(c, true, "framing", "is longer than max_request; no request could ever come");
+    if (has(s, TRANSPORT_UDP) && s->handler != HANDLER_NONE && s->handler != HANDLER_DISCARD &&
+        s->max_reply_ratio == 0)
+        at_key(c, false, "max_reply_ratio",
+               "0 lets anybody turn the service into an amplifier against others");
+}
+
+/* What a helper speaks when nothing is said: as the service, where that has an end to a message. */
+static void choose_helper_framing(struct service *s)
+{
+    if (s->helper_framing.said)
+        return;
+    s->helper_framing.is = s->framing;
+    if (s->framing.kind == FRAME_CLOSE || !has_stream(s))
+        s->helper_framing.is = (struct framing){ .kind = FRAME_NETSTRING };
+}
+
+static void check_command(const struct check *c)
+{
+    const struct service *s = c->service;
+    char why[EXEC_WHY_MAX];
+
+    if (s->handler == HANDLER_PROGRAM && (has(s, TRANSPORT_UDP) || has(s, TRANSPORT_UNIXGRAM)))
+        at_key(c, true, "handler",
+               "a program needs connections, and so transport tcp or unix; a helper takes datagrams");
+    if (s->command.len == 0 && missing(c, "command"))
+        at_service(c, "needs a command, such as command = [ \"/bin/cat\" ]");
+    if (s->command.len == 0 || !s->directory || !s->enabled)
+        return;
+    if (exec_check_directory(s->directory, why) < 0)
+        at_key(c, true, "directory", why);
+    else if (exec_check(s->command.item[0], s->directory, why) < 0)
+        at_key(c, true, "command", why);
+}
+
+int (*conf_check_plugin)(const char *path, char *why, size_t size);
+
+/* Whether it can be loaded is for a process that may die of it: the workers, and `sockd --check`. */
+static void check_plugin(const struct check *c)
+{
+    const struct service *s = c->service;
+    char why[EXEC_WHY_MAX];
+
+    if (!s->plugin && missing(c, "plugin"))
+        at_service(c, "needs a plugin, such as plugin = \"/usr/lib/name.so\"");
+    if (!s->plugin || !s->enabled)
+        return;
+    if (access(s->plugin, R_OK) < 0) {
+        snprintf(why, sizeof(why), "cannot be read: %s", strerror(errno));
+        at_key(c, true, "plugin", why);
+    } else if (conf_check_plugin && conf_check_plugin(s->plugin, why, sizeof(why)) < 0) {
+        at_key(c, true, "plugin", why);
+    }
+}
+
+void conf_check_service(struct service *service, const struct place *place, const struct conf_node *own_group,
+                        const struct conf_node *top, struct complaints *complaints)
+{
+    const struct check c = { service, place, own_group, top, complaints };
+
+    check_meaning(&c);
+    check_needs(&c);
+    if (has(service, TRANSPORT_UNIX) || has(service, TRANSPORT_UNIXGRAM))
+        check_path(&c);
+    choose_helper_framing(service);
+    if (service->handler == HANDLER_HELPER || service->handler == HANDLER_PROGRAM)
+        check_command(&c);
+    if (service->handler == HANDLER_PLUGIN)
+        check_plugin(&c);
+    check_messages(&c);
+}
+
+static const char *host_key(const char *host)
+{
+    return host[0] ? host : "*";
+}
+
+/* The first host that both have; NULL: none. */
+static const char *common_host(const struct service *a, const struct service *b)
+{
+    for (size_t i = 0; i < a->host.len; i++)
+        for (size_t j = a == b ? i + 1 : 0; j < b->host.len; j++)
+            if (strcasecmp(host_key(a->host.item[i]), host_key(b->host.item[j])) == 0)
+                return host_key(a->host.item[i]);
+    return NULL;
+}
+
+static bool uses_path(const struct service *s)
+{
+    return s->path && (has(s, TRANSPORT_UNIX) || has(s, TRANSPORT_UNIXGRAM));
+}
+
+/* What both want, as text in BUF; false when nothing. A and B may be the same. */
+static bool collide(const struct service *a, const struct service *b, char *buf, size_t size)
+{
+    uint32_t both = a->transports & b->transports;
+    uint32_t internet = both & (1u << TRANSPORT_TCP | 1u << TRANSPORT_UDP);
+    const char *host = internet && a->port && a->port == b->port ? common_host(a, b) : NULL;
+
+    if (host) {
+        snprintf(buf, size, "%s %s port %" PRIu32, internet & 1u << TRANSPORT_TCP ? "tcp" : "udp", host,
+                 a->port);
+        return true;
+    }
+    if (a != b && uses_path(a) && uses_path(b) && strcmp(a->path, b->path) == 0) {
+        snprintf(buf, size, "%s", a->path);
+        return true;
+    }
+    return false;
+}
+
+static void check_collisions(const struct conf *conf, size_t i, struct complaints *complaints)
+{
+    const struct service *b = &conf->services[i];
+    char what[512];
+
+    for (size_t j = 0; j <= i && b->enabled; j++) {
+        const struct service *a = &conf->services[j];
+
+        if (!a->enabled || !collide(a, b, what, sizeof(what)))
+            continue;
+        if (a == b)
+            complaints_add(complaints, true, "%s:%d: service %s has %s twice", b->file, b->line, b->name,
+                           what);
+        else
+            complaints_add(complaints, true, "%s:%d: service %s wants %s, as does service %s (%s:%d)",
+                           b->file, b->line, b->name, what, a->name, a->file, a->line);
+    }
+}
+
+void conf_check_all(const struct conf *conf, struct complaints *complaints)
+{
+    size_t enabled = 0;
+
+    for (size_t i = 0; i < conf->n_services; i++) {
+        const struct service *s = &conf->services[i];
+
+        enabled += s->enabled;
+        check_collisions(conf, i, complaints);
+        if (s->max_request > conf->max_memory)
+            complaints_add(complaints, false, "%s:%d: service %s: max_request is larger than max_memory",
+                           s->file, s->line, s->name);
+    }
+    if (!enabled && complaints->n_fatal == 0)
+        complaints_add(complaints, true, "%s: no service is %s", conf->file,
+                       conf->n_services ? "enabled" : "configured");
+}
+
+bool conf_check_name(const char *name)
+{
+    size_t len = strlen(name);
+
+    if (len < 1 || len > 63 || !isalpha((unsigned char)name[0]))
+        return false;
+    for (const char *p = name; *p; p++)
+        if (!isalnum((unsigned char)*p) && *p != '_' && *p != '-')
+            return false;
+    return true;
+}

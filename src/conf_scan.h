@@ -1,0 +1,22 @@
+/*
+ * A look at the text of a configuration file before libconfig reads it, for what libconfig 1.5 lets pass in
+ * silence: integers that it cuts, NUL bytes that it loses, @include, and nesting without a bound.
+ */
+#ifndef SOCKD_CONF_SCAN_H
+#define SOCKD_CONF_SCAN_H
+
+#include <stddef.h>
+
+/* Deeper than any configuration, far less than what the parser's stack holds. */
+#define CONF_DEPTH_MAX 32
+
+/* What is wrong, and where. */
+struct conf_fault {
+    int line; /* 0: not known */
+    char text[512];
+};
+
+/* A byte that is no digit follows the LEN bytes. 0, or -EINVAL with the first fault. */
+int conf_scan(const char *text, size_t len, struct conf_fault *ret);
+
+#endif

@@ -1,0 +1,164 @@
+/* Finding a command; see exec_path.h. */
+#include "exec_path.h"
+
+#include "base/text.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+void exec_paths_free(char **paths)
+{
+    for (size_t i = 0; paths && paths[i]; i++)
+        free(paths[i]);
+    free(paths);
+}
+
+static char *join(const char *directory, size_t len, const char *name)
+{
+    char *path = NULL;
+
+    /* An empty entry of PATH is the working directory. */
+    if (asprintf(&path, "%.*s/%s", len ? (int)len : 1, len ? directory : ".", name) < 0)
+        return NULL;
+    return path;
+}
+
+static char **search(const char *list, const char *command)
+{
+    size_t n = 1, len;
+
+    for (const char *p = list; *p; p++)
+        n += *p == ':';
+    char **paths = calloc(n + 1, sizeof(*paths));
+    for (size_t i = 0; paths && i < n; i++, list += len + 1) {
+        len = strcspn(list, ":");
+        paths[i] = join(list, len, command);
+        if (!paths[i]) {
+            exec_paths_free(paths);
+            return NULL;
+        }
+    }
+    return paths;
+}
+
+char **exec_paths(const char *command)
+{
+    const char *list = getenv("PATH");
+
+    if (!strchr(command, '/'))
+        return search(list && *list ? list : EXEC_PATH_DEFAULT, command);
+    char **paths = calloc(2, sizeof(*paths));
+    if (paths && !(paths[0] = strdup(command))) {
+        free(paths);
+        return NULL;
+    }
+    return paths;
+}
+
+/* 0 or -errno. */
+static int check_file(int at, const char *path)
+{
+    struct stat st;
+
+    if (fstatat(at, path, &st, 0) < 0)
+        return -errno;
+    if (S_ISDIR(st.st_mode))
+        return -EISDIR;
+    if (!S_ISREG(st.st_mode))
+        return -EACCES;
+    return faccessat(at, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
+}
+
+/* The interpreter that a script's first line names, in RET; false when it is no script. */
+static bool find_interpreter(int at, const char *path, char *ret, size_t size)
+{
+    char line[256];
+    int fd = openat(at, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    ssize_t n = fd < 0 ? -1 : pread(fd, line, sizeof(line) - 1, 0);
+
+    if (fd >= 0)
+        close(fd);
+    if (n < 3 || line[0] != '#' || line[1] != '!')
+        return false;
+    line[n] = '\0';
+    line[strcspn(line, "\n")] = '\0';
+    char *name = line + 2 + strspn(line + 2, " \t");
+    name[strcspn(name, " \t\r")] = '\0';
+    snprintf(ret, size, "%s", name);
+    return *ret;
+}
+
+static int say(char why[EXEC_WHY_MAX], const char *path, int r)
+{
+    char safe[EXEC_WHY_MAX / 2];
+
+    text_escape(safe, sizeof(safe), path, strlen(path));
+    snprintf(why, EXEC_WHY_MAX, "%s: %s", safe, strerror(-r));
+    return r;
+}
+
+static int check_path(int at, const char *path, char why[EXEC_WHY_MAX])
+{
+    char interpreter[256], text[EXEC_WHY_MAX / 2 + 40], safe[EXEC_WHY_MAX / 4];
+    int r = check_file(at, path);
+
+    if (r < 0)
+        return say(why, path, r);
+    if (!find_interpreter(at, path, interpreter, sizeof(interpreter)))
+        return 0;
+    r = check_file(at, interpreter);
+    if (r == 0)
+        return 0;
+    text_escape(safe, sizeof(safe), path, strlen(path));
+    snprintf(text, sizeof(text), "%s: its interpreter %.100s", safe, interpreter);
+    return say(why, text, r);
+}
+
+/* The first file that can be executed counts, as for a shell; else the first that is there at all. */
+static int check_search(const char *command, char why[EXEC_WHY_MAX])
+{
+    char **paths = exec_paths(command), other[EXEC_WHY_MAX];
+    int r = paths ? -ENOENT : -ENOMEM;
+
+    say(why, command, r);
+    for (size_t i = 0; paths && paths[i] && r < 0; i++) {
+        int here = check_path(AT_FDCWD, paths[i], other);
+        if (here == 0 || (r == -ENOENT && here != -ENOENT && here != -ENOTDIR)) {
+            r = here;
+            memcpy(why, other, sizeof(other));
+        }
+    }
+    if (r == -ENOENT)
+        snprintf(why + strlen(why), EXEC_WHY_MAX - strlen(why), " in any directory of PATH");
+    exec_paths_free(paths);
+    return r;
+}
+
+int exec_check(const char *command, const char *directory, char why[EXEC_WHY_MAX])
+{
+    if (!strchr(command, '/'))
+        return check_search(command, why);
+    int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (at < 0)
+        return say(why, directory, -errno);
+    int r = check_path(at, command, why);
+    close(at);
+    return r;
+}
+
+int exec_check_directory(const char *directory, char why[EXEC_WHY_MAX])
+{
+    struct stat st;
+
+    if (stat(directory, &st) < 0)
+        return say(why, directory, -errno);
+    if (!S_ISDIR(st.st_mode))
+        return say(why, directory, -ENOTDIR);
+    return access(directory, X_OK) < 0 ? say(why, directory, -errno) : 0;
+}

@@ -1,0 +1,499 @@
+/*
+ * Framings: a row per kind that finds the next message and dresses one to be sent. Pure; runs wherever bytes
+ * are cut into messages: in workers, which feed it what strangers send, and in sockctl.
+ *
+ * Split independence rests on one rule: everything is judged from left to right, and a verdict depends on the
+ * bytes up to it alone, never on how many more came with them. The textual form is in frame_word.c.
+ */
+#include "frame.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+/* No announced number above this is believed, whatever the caller's MAX: sums of lengths cannot overflow. */
+#define ANNOUNCED_MAX (SIZE_MAX / 16)
+
+#define VARINT_MAX 10
+
+struct input {
+    const struct framing *f;
+    struct frame_scan *scan;
+    const char *data;
+    size_t len, max;
+    bool end;
+};
+
+struct body {
+    const struct framing *f;
+    enum frame_end end;
+    const char *data;
+    size_t len;
+};
+
+static void mark_seen(struct frame_scan *scan, size_t n)
+{
+    assert(n <= UINT32_MAX);
+    scan->seen = (uint32_t)n;
+}
+
+static enum frame_result need(struct frame_message *ret, size_t frame_len)
+{
+    ret->frame_len = frame_len;
+    return FRAME_MORE;
+}
+
+/* The message is the LEN bytes at START, followed by TAIL bytes of framing; its length is known. */
+static enum frame_result announced(const struct input *in, size_t start, uint64_t len, size_t tail,
+                                   struct frame_message *ret)
+{
+    if (len > in->max)
+        return FRAME_TOO_LONG;
+    ret->start = start;
+    ret->len = len;
+    ret->end = FRAME_END_LF;
+    ret->frame_len = start + len + tail;
+    return in->len < ret->frame_len ? FRAME_MORE : FRAME_MESSAGE;
+}
+
+/* The message is the first LEN bytes, and was found by its end. */
+static inline enum frame_result found(const struct input *in, size_t len, size_t frame_len,
+                                      enum frame_end end, struct frame_message *ret)
+{
+    if (len > in->max)
+        return FRAME_TOO_LONG;
+    ret->start = 0;
+    ret->len = len;
+    ret->end = end;
+    ret->frame_len = frame_len;
+    return FRAME_MESSAGE;
+}
+
+/* No LF yet. A CR at the very end may be half of a line end: it is not counted yet and is looked at again. */
+static enum frame_result unfinished_line(const struct input *in, struct frame_message *ret)
+{
+    bool half = !in->end && in->len > in->scan->seen && in->data[in->len - 1] == '\r';
+    size_t len = in->len - half;
+
+    if (in->end)
+        return found(in, len, len, FRAME_END_NONE, ret);
+    if (len > in->max)
+        return FRAME_TOO_LONG;
+    mark_seen(in->scan, len);
+    return need(ret, 0);
+}
+
+static inline enum frame_result next_line(const struct input *in, struct frame_message *ret)
+{
+    const char *from = in->data + in->scan->seen;
+    const char *lf = memchr(from, '\n', in->len - in->scan->seen);
+    if (!lf)
+        return unfinished_line(in, ret);
+    size_t len = (size_t)(lf - in->data);
+    if (lf > from && lf[-1] == '\r')
+        return found(in, len - 1, len + 1, FRAME_END_CRLF, ret);
+    return found(in, len, len + 1, FRAME_END_LF, ret);
+}
+
+/* How many of the last bytes could be the beginning of a delimiter that is not complete yet. */
+static size_t half_delimiter(const struct framing *f, const char *data, size_t len)
+{
+    for (size_t n = f->delimiter_len - 1u; n > 0; n--) {
+        if (n <= len && memcmp(data + len - n, f->delimiter, n) == 0)
+            return n;
+    }
+    return 0;
+}
+
+static enum frame_result next_delimiter(const struct input *in, struct frame_message *ret)
+{
+    const char *at =
+        memmem(in->data + in->scan->seen, in->len - in->scan->seen, in->f->delimiter, in->f->delimiter_len);
+    if (at) {
+        size_t len = (size_t)(at - in->data);
+        return found(in, len, len + in->f->delimiter_len, FRAME_END_LF, ret);
+    }
+    if (in->end)
+        return found(in, in->len, in->len, FRAME_END_LF, ret);
+    if (in->len > in->max && in->len - half_delimiter(in->f, in->data, in->len) > in->max)
+        return FRAME_TOO_LONG;
+    size_t again = in->f->delimiter_len - 1u;
+    mark_seen(in->scan, in->len < again ? 0 : in->len - again);
+    return need(ret, 0);
+}
+
+/*
+ * Looks for an empty line from FROM on, which is 0 or no line's start. Returns the bytes of its end (1: LF,
+ * 2: CR LF, 0: there is none yet); *RET_AT is where it begins or, with none, may begin at the earliest.
+ */
+static size_t find_empty_line(const char *data, size_t len, size_t from, size_t *ret_at)
+{
+    bool starts = from == 0;
+    size_t at = from, end = 0;
+
+    while (at < len && end == 0) {
+        if (starts && data[at] == '\n') {
+            end = 1;
+        } else if (starts && data[at] == '\r' && at + 1 == len) {
+            break;
+        } else if (starts && data[at] == '\r' && data[at + 1] == '\n') {
+            end = 2;
+        } else {
+            const char *lf = memchr(data + at, '\n', len - at);
+            at = lf ? (size_t)(lf - data) + 1 : len;
+            starts = true;
+        }
+    }
+    *ret_at = at;
+    return end;
+}
+
+static enum frame_result next_block(const struct input *in, struct frame_message *ret)
+{
+    size_t at;
+    size_t end = find_empty_line(in->data, in->len, in->scan->seen, &at);
+    if (end > 0)
+        return found(in, at, at + end, end == 1 ? FRAME_END_LF : FRAME_END_CRLF, ret);
+    if (at > in->max)
+        return FRAME_TOO_LONG;
+    /* The LF before a line's start is looked at again, since it tells that one is there. */
+    bool after_lf = at > in->scan->seen && in->data[at - 1] == '\n';
+    mark_seen(in->scan, at - after_lf);
+    return need(ret, 0);
+}
+
+static enum frame_result next_netstring(const struct input *in, struct frame_message *ret)
+{
+    size_t n = 0, i = 0;
+    for (; i < in->len && in->data[i] >= '0' && in->data[i] <= '9'; i++) {
+        if (i > 0 && n == 0)
+            return FRAME_MALFORMED;
+        n = n * 10 + (size_t)(in->data[i] - '0');
+        if (n > in->max)
+            return FRAME_TOO_LONG;
+    }
+    if (i == in->len)
+        return need(ret, 0);
+    if (i == 0 || in->data[i] != ':')
+        return FRAME_MALFORMED;
+    enum frame_result r = announced(in, i + 1, n, 1, ret);
+    return r == FRAME_MESSAGE && in->data[ret->frame_len - 1] != ',' ? FRAME_MALFORMED : r;
+}
+
+static const struct {
+    uint8_t size;
+    bool little;
+} integers[] = {
+    [FRAME_U8] = { 1, false },    [FRAME_U16BE] = { 2, false },
+    [FRAME_U16LE] = { 2, true },  [FRAME_U24BE] = { 3, false },
+    [FRAME_U32BE] = { 4, false }, [FRAME_U32LE] = { 4, true },
+    [FRAME_U64BE] = { 8, false }, [FRAME_U64LE] = { 8, true },
+    [FRAME_VARINT] = { 0, true }, /* as many as it needs */
+};
+
+/* These two return the bytes that the integer takes, 0 when it is unfinished, -EBADMSG when it can be none.
+ */
+static int read_varint(const unsigned char *p, size_t len, uint64_t *ret)
+{
+    uint64_t n = 0;
+    for (unsigned i = 0; i < len; i++) {
+        if (i == VARINT_MAX - 1 && p[i] > 1)
+            return -EBADMSG;
+        n |= (uint64_t)(p[i] & 0x7f) << (7 * i);
+        if (p[i] < 0x80) {
+            *ret = n;
+            return (int)i + 1;
+        }
+    }
+    return 0;
+}
+
+static int read_integer(enum frame_int type, const char *data, size_t len, uint64_t *ret)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    size_t size = integers[type].size;
+    if (type == FRAME_VARINT)
+        return read_varint(p, len, ret);
+    if (len < size)
+        return 0;
+    uint64_t n = 0;
+    for (size_t i = 0; i < size; i++)
+        n = n << 8 | p[integers[type].little ? size - 1 - i : i];
+    *ret = n;
+    return (int)size;
+}
+
+static enum frame_result next_length(const struct input *in, struct frame_message *ret)
+{
+    if (in->len <= in->f->offset)
+        return need(ret, 0);
+    uint64_t n;
+    int size = read_integer(in->f->type, in->data + in->f->offset, in->len - in->f->offset, &n);
+    if (size <= 0)
+        return size == 0 ? need(ret, 0) : FRAME_MALFORMED;
+    size_t header = in->f->offset + (size_t)size;
+    if (__builtin_add_overflow(n, (int64_t)in->f->adjust, &n))
+        return in->f->adjust < 0 ? FRAME_MALFORMED : FRAME_TOO_LONG;
+    if (in->f->counts_whole && __builtin_sub_overflow(n, header, &n))
+        return FRAME_MALFORMED;
+    if (!in->f->whole_frame)
+        return announced(in, header, n, 0, ret);
+    if (__builtin_add_overflow(n, header, &n))
+        return FRAME_TOO_LONG;
+    return announced(in, 0, n, 0, ret);
+}
+
+/* Digits with blanks around them. Above MAX it stops counting, not reading. */
+static enum frame_result read_content_length(const char *p, const char *end, size_t max, uint32_t *ret)
+{
+    uint64_t n = 0;
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    while (p < end && (end[-1] == ' ' || end[-1] == '\t'))
+        end--;
+    if (p == end)
+        return FRAME_MALFORMED;
+    for (; p < end; p++) {
+        if (*p < '0' || *p > '9')
+            return FRAME_MALFORMED;
+        if (n <= max)
+            n = n * 10 + (uint64_t)(*p - '0');
+    }
+    if (n > max || n > UINT32_MAX)
+        return FRAME_TOO_LONG;
+    *ret = (uint32_t)n;
+    return FRAME_MESSAGE;
+}
+
+/* One line of the header without its end: "Name: value". FRAME_MESSAGE: it is fine. */
+static enum frame_result read_field(struct frame_scan *scan, const char *line, size_t len, size_t max)
+{
+    static const char name[] = "Content-Length";
+    const char *colon = memchr(line, ':', len);
+
+    if (!colon || colon == line)
+        return FRAME_MALFORMED;
+    for (const char *p = line; p < colon; p++) {
+        if (*p <= ' ' || *p > '~')
+            return FRAME_MALFORMED;
+    }
+    if (colon - line != sizeof(name) - 1 || strncasecmp(line, name, sizeof(name) - 1) != 0)
+        return FRAME_MESSAGE;
+    if (scan->has_body)
+        return FRAME_MALFORMED;
+    scan->has_body = true;
+    return read_content_length(colon + 1, line + len, max, &scan->body);
+}
+
+/* Takes one line of the header. FRAME_MESSAGE: there was one, and it is fine. */
+static enum frame_result take_header_line(struct frame_scan *scan, const struct input *in)
+{
+    const char *lf = memchr(in->data + scan->searched, '\n', in->len - scan->searched);
+    size_t taken = lf ? (size_t)(lf - in->data) + 1 : in->len;
+    if (taken > FRAME_HEADER_MAX || (!lf && taken == FRAME_HEADER_MAX))
+        return FRAME_MALFORMED;
+    scan->searched = (uint32_t)taken;
+    if (!lf)
+        return FRAME_MORE;
+    const char *line = in->data + scan->seen;
+    size_t len = (size_t)(lf - line);
+    if (len > 0 && lf[-1] == '\r')
+        len--;
+    scan->seen = (uint32_t)taken;
+    if (len > 0)
+        return read_field(scan, line, len, in->max);
+    scan->in_body = true;
+    return scan->has_body ? FRAME_MESSAGE : FRAME_MALFORMED;
+}
+
+static enum frame_result next_content_length(const struct input *in, struct frame_message *ret)
+{
+    while (!in->scan->in_body) {
+        enum frame_result r = take_header_line(in->scan, in);
+        if (r == FRAME_MORE)
+            return need(ret, 0);
+        if (r != FRAME_MESSAGE)
+            return r;
+    }
+    return announced(in, in->scan->seen, in->scan->body, 0, ret);
+}
+
+static enum frame_result next_fixed(const struct input *in, struct frame_message *ret)
+{
+    return announced(in, 0, in->f->size, 0, ret);
+}
+
+static enum frame_result next_close(const struct input *in, struct frame_message *ret)
+{
+    if (in->end)
+        return found(in, in->len, in->len, FRAME_END_LF, ret);
+    return in->len > in->max ? FRAME_TOO_LONG : need(ret, 0);
+}
+
+static void put_line_end(struct frame_dress *d, enum frame_end end)
+{
+    if (end == FRAME_END_CRLF)
+        d->tail[d->tail_len++] = '\r';
+    d->tail[d->tail_len++] = '\n';
+}
+
+static inline int dress_line(const struct body *b, struct frame_dress *ret)
+{
+    if (memchr(b->data, '\n', b->len))
+        return -EBADMSG;
+    if (b->end != FRAME_END_NONE)
+        put_line_end(ret, b->end);
+    return 0;
+}
+
+/* The delimiter must come first where it is put: not inside, nor across the end of the body. */
+static int dress_delimiter(const struct body *b, struct frame_dress *ret)
+{
+    char joint[2 * FRAME_DELIMITER_MAX];
+    size_t last = b->f->delimiter_len - 1u;
+    if (last > b->len)
+        last = b->len;
+    memcpy(joint, b->data + b->len - last, last);
+    memcpy(joint + last, b->f->delimiter, b->f->delimiter_len);
+    if (memmem(b->data, b->len, b->f->delimiter, b->f->delimiter_len) ||
+        memmem(joint, last + b->f->delimiter_len, b->f->delimiter, b->f->delimiter_len) != joint + last)
+        return -EBADMSG;
+    memcpy(ret->tail, b->f->delimiter, b->f->delimiter_len);
+    ret->tail_len = b->f->delimiter_len;
+    return 0;
+}
+
+static int dress_block(const struct body *b, struct frame_dress *ret)
+{
+    size_t at;
+    if (find_empty_line(b->data, b->len, 0, &at) > 0)
+        return -EBADMSG;
+    /* A last line that is a lone CR would become an empty one with LF. */
+    if (at < b->len && b->end != FRAME_END_CRLF)
+        return -EBADMSG;
+    if (b->len > 0 && b->data[b->len - 1] != '\n')
+        put_line_end(ret, b->end);
+    put_line_end(ret, b->end);
+    return 0;
+}
+
+static void put_number(struct frame_dress *d, size_t n)
+{
+    char digits[20];
+    size_t i = sizeof(digits);
+    do {
+        digits[--i] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n > 0);
+    memcpy(d->head + d->head_len, digits + i, sizeof(digits) - i);
+    d->head_len = (uint8_t)(d->head_len + sizeof(digits) - i);
+}
+
+static void put_text(struct frame_dress *d, const char *text)
+{
+    size_t len = strlen(text);
+    memcpy(d->head + d->head_len, text, len);
+    d->head_len = (uint8_t)(d->head_len + len);
+}
+
+static int dress_netstring(const struct body *b, struct frame_dress *ret)
+{
+    put_number(ret, b->len);
+    put_text(ret, ":");
+    ret->tail[ret->tail_len++] = ',';
+    return 0;
+}
+
+static int dress_content_length(const struct body *b, struct frame_dress *ret)
+{
+    put_text(ret, "Content-Length: ");
+    put_number(ret, b->len);
+    put_text(ret, "\r\n\r\n");
+    return 0;
+}
+
+static int put_integer(struct frame_dress *d, enum frame_int type, uint64_t n)
+{
+    if (type == FRAME_VARINT) {
+        for (; n >= 0x80; n >>= 7)
+            d->head[d->head_len++] = (char)(n | 0x80);
+        d->head[d->head_len++] = (char)n;
+        return 0;
+    }
+    unsigned size = integers[type].size;
+    if (size < sizeof(n) && n >> (8 * size) != 0)
+        return -EBADMSG;
+    for (unsigned i = 0; i < size; i++)
+        d->head[i] = (char)(n >> 8 * (integers[type].little ? i : size - 1 - i));
+    d->head_len = (uint8_t)size;
+    return 0;
+}
+
+static int dress_length(const struct body *b, struct frame_dress *ret)
+{
+    if (b->f->whole_frame) {
+        struct frame_scan scan = { 0 };
+        struct frame_message m;
+        enum frame_result r = frame_next(b->f, &scan, b->data, b->len, SIZE_MAX, true, &m);
+        return r == FRAME_MESSAGE && m.frame_len == b->len ? 0 : -EBADMSG;
+    }
+    uint64_t n = b->len;
+    if (b->f->counts_whole)
+        n += integers[b->f->type].size;
+    if (__builtin_sub_overflow(n, (int64_t)b->f->adjust, &n))
+        return -EBADMSG;
+    return put_integer(ret, b->f->type, n);
+}
+
+static int dress_fixed(const struct body *b, struct frame_dress *ret)
+{
+    (void)ret;
+    return b->len == b->f->size ? 0 : -EBADMSG;
+}
+
+static int dress_close(const struct body *b, struct frame_dress *ret)
+{
+    (void)b;
+    (void)ret;
+    return 0;
+}
+
+/* FRAME_LINE, the common one, is called without its row. */
+static const struct {
+    enum frame_result (*next)(const struct input *in, struct frame_message *ret);
+    int (*dress)(const struct body *b, struct frame_dress *ret);
+} kinds[] = {
+    [FRAME_DELIMITER] = { next_delimiter, dress_delimiter },
+    [FRAME_BLOCK] = { next_block, dress_block },
+    [FRAME_NETSTRING] = { next_netstring, dress_netstring },
+    [FRAME_LENGTH] = { next_length, dress_length },
+    [FRAME_CONTENT_LENGTH] = { next_content_length, dress_content_length },
+    [FRAME_FIXED] = { next_fixed, dress_fixed },
+    [FRAME_CLOSE] = { next_close, dress_close },
+};
+
+enum frame_result frame_next(const struct framing *f, struct frame_scan *scan, const char *data, size_t len,
+                             size_t max, bool end, struct frame_message *ret)
+{
+    const struct input in = { f, scan, data, len, max < ANNOUNCED_MAX ? max : ANNOUNCED_MAX, end };
+
+    assert(scan->seen <= len);
+    if (len == 0)
+        return need(ret, 0);
+    if (f->kind == FRAME_LINE)
+        return next_line(&in, ret);
+    enum frame_result r = kinds[f->kind].next(&in, ret);
+    return r == FRAME_MORE && end ? FRAME_MALFORMED : r;
+}
+
+int frame_dress(const struct framing *f, enum frame_end end, const char *data, size_t len,
+                struct frame_dress *ret)
+{
+    const struct body b = { f, end, len > 0 ? data : "", len };
+
+    ret->head_len = ret->tail_len = 0;
+    if (f->kind == FRAME_LINE)
+        return dress_line(&b, ret);
+    return kinds[f->kind].dress(&b, ret);
+}

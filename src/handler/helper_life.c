@@ -1,0 +1,483 @@
+/* The life of a helper as a worker sees it: asked for, proved, recycled, killed, gone, asked for again. */
+#include "handler/helper_pool.h"
+
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/spawn.h"
+#include "base/text.h"
+#include "log_ids.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+/* Without a probe a helper counts as working when it has lived for so long. */
+#define PROOF_MS 200
+
+/* A helper that was told to end by the end of its input gets so long before it is killed. */
+#define DYING_MS 1000
+
+/* The pauses before a helper is asked for again that died before its first reply. */
+#define PAUSE_MIN_MS 100
+#define PAUSE_MAX_MS 30000
+
+/* What is said of one end of a helper. */
+#define WHY_MAX 512
+
+void helper_log(struct helper *helper, int level, const char *id, const char *format, ...)
+{
+    struct log_about about = { .id = id, .service = helper->pool->conf->name };
+    char text[2 * WHY_MAX], pid[32] = "";
+    va_list args;
+
+    if (!log_limit_take(&helper->pool->lines, level))
+        return;
+    if (helper->pid > 0)
+        snprintf(pid, sizeof pid, " [pid %" PRId32 "]", helper->pid);
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_write(level, &about, "helper %" PRIu32 "%s %s", helper->slot + 1, pid, text);
+}
+
+/* A number from 0 to RANGE - 1, for jitter. */
+static uint32_t draw(uint32_t range)
+{
+    uint32_t number = 0;
+
+    if (getrandom(&number, sizeof number, GRND_NONBLOCK) < 0)
+        return range / 2;
+    return range ? number % range : 0;
+}
+
+static void on_timer(struct loop_timer *timer);
+
+static void set_timer(struct helper *helper, uint64_t after_ms)
+{
+    struct loop *loop = helper->pool->host->loop;
+
+    loop_timer_set(loop, &helper->timer, loop_now(loop) + after_ms, on_timer);
+}
+
+static void stop_timer(struct helper *helper)
+{
+    loop_timer_stop(helper->pool->host->loop, &helper->timer);
+}
+
+/* Keeps the gauge and the verdict on the service up to date. */
+static void set_state(struct helper *helper, enum helper_state state)
+{
+    struct pool *pool = helper->pool;
+
+    pool->n_up -= helper->state == HELPER_UP;
+    helper->state = state;
+    pool->n_up += state == HELPER_UP;
+    stats_set(&pool_stats(pool)->helpers, pool->n_up);
+}
+
+/* After every change: tells the worker when all were tried, and whether the service works. */
+static void judge(struct pool *pool)
+{
+    for (unsigned i = 0; i < pool->n_helpers; i++)
+        if (!pool->helpers[i].tried)
+            return;
+    if (pool->n_up > 0)
+        pool->host->well(pool->host);
+}
+
+void helper_init(struct helper *helper, struct pool *pool, uint32_t slot)
+{
+    *helper =
+        (struct helper){ .pool = pool, .slot = slot, .in_fd = -1, .out_fd = -1, .in.fd = -1, .out.fd = -1 };
+    list_init(&helper->line);
+}
+
+static void close_pipes(struct helper *helper)
+{
+    helper_close_input(helper);
+    helper_close_output(helper);
+}
+
+void helper_done(struct helper *helper)
+{
+    close_pipes(helper);
+    helper_clear_line(helper, REQUEST_FAILED_HANDLER);
+    stop_timer(helper);
+}
+
+/* One whose predecessor died before its first reply must live for a while before it is trusted. */
+bool helper_takes_requests(const struct helper *helper)
+{
+    if (helper->state == HELPER_PROVING)
+        return helper->tried && helper->failures == 0 && !helper->pool->conf->helper_probe.data;
+    return helper->state == HELPER_UP;
+}
+
+static int send_word(struct helper *helper, enum spawner_word word, int32_t status)
+{
+    struct spawner_packet packet = {
+        .word = word, .service = helper->pool->host->index, .slot = helper->slot, .status = status
+    };
+
+    return spawner_link_send(helper->pool->host->spawner, &packet, -1);
+}
+
+void helper_ask(struct helper *helper)
+{
+    assert(helper->state == HELPER_ABSENT);
+    stop_timer(helper);
+    if (!spawner_link_is_connected(helper->pool->host->spawner))
+        return;
+    if (send_word(helper, SPAWNER_HELPER, 0) < 0)
+        set_timer(helper, PAUSE_MIN_MS);
+    else
+        set_state(helper, HELPER_STARTING);
+}
+
+/* Replaces the next one that is to be rolled, when all work: one that cannot start must not take the others
+ * with it. */
+static void roll_next(struct pool *pool)
+{
+    for (unsigned i = 0; i < pool->n_helpers; i++)
+        if (pool->helpers[i].rolling || pool->helpers[i].state != HELPER_UP)
+            return;
+    for (unsigned i = 0; i < pool->n_helpers; i++) {
+        struct helper *helper = &pool->helpers[i];
+
+        if (!helper->to_roll)
+            continue;
+        helper->rolling = true;
+        helper_retire_if_idle(helper);
+        return;
+    }
+}
+
+void helper_roll(struct pool *pool)
+{
+    for (unsigned i = 0; i < pool->n_helpers; i++) {
+        struct helper *helper = &pool->helpers[i];
+
+        helper->to_roll = helper->state != HELPER_ABSENT;
+        if (helper->state == HELPER_ABSENT)
+            helper_ask(helper);
+    }
+    roll_next(pool);
+}
+
+void helper_proved(struct helper *helper)
+{
+    if (helper->recycle_after && helper->replies >= helper->recycle_after)
+        helper->rolling = true;
+    if (helper->state == HELPER_PROVING) {
+        stop_timer(helper);
+        helper->tried = helper->proved = true;
+        set_state(helper, HELPER_UP);
+        judge(helper->pool);
+        roll_next(helper->pool);
+        pool_deal_soon(helper->pool);
+    }
+    helper_retire_if_idle(helper);
+}
+
+/* The end of its input tells it to go; what it has still to say is not believed. */
+static void let_go(struct helper *helper)
+{
+    set_state(helper, HELPER_DYING);
+    helper_close_input(helper);
+    set_timer(helper, DYING_MS);
+}
+
+void helper_retire_if_idle(struct helper *helper)
+{
+    bool lives = helper->state == HELPER_UP || helper->state == HELPER_PROVING;
+
+    if (lives && (helper->rolling || helper->in_fd < 0) && list_empty(&helper->line) && helper->to.len == 0)
+        let_go(helper);
+}
+
+static uint64_t next_pause(const struct helper *helper)
+{
+    uint64_t pause = PAUSE_MIN_MS;
+
+    if (helper->failures == 0)
+        return 0;
+    for (unsigned i = 1; i < helper->failures && pause < PAUSE_MAX_MS; i++)
+        pause *= 2;
+    if (pause > PAUSE_MAX_MS)
+        pause = PAUSE_MAX_MS;
+    return pause - draw((uint32_t)pause / 4);
+}
+
+/* A reload fails with the first; later one is why the service is degraded, if no other helper works. */
+static void tell_trouble(const struct helper *helper, const char *why)
+{
+    char text[WHY_MAX + 32];
+
+    if (helper->tried && helper->pool->n_up > 0)
+        return;
+    snprintf(text, sizeof text, "helper %" PRIu32 " %s", helper->slot + 1, why);
+    helper->pool->host->trouble(helper->pool->host, text);
+}
+
+/* It was not told to end: that is told, and what happens next. */
+static void tell_end(struct helper *helper, const char *why, uint64_t pause)
+{
+    char text[TEXT_NUMBER_MAX];
+
+    stats_add(&pool_stats(helper->pool)->helper_deaths, 1);
+    if (pause > 0)
+        helper_log(helper, LOG_WARNING, LOG_ID_HELPER_ENDED, "%s; next try in %s", why,
+                   text_print_duration(text, pause));
+    else
+        helper_log(helper, LOG_WARNING, LOG_ID_HELPER_ENDED, "%s; replaced at once", why);
+    /* One that is replaced at once is missing for a moment only. */
+    if (pause > 0 || !helper->tried)
+        tell_trouble(helper, why);
+}
+
+/* So the next one needs no pause. */
+static bool has_worked(const struct helper *helper)
+{
+    uint64_t lived_ms = loop_now(helper->pool->host->loop) - helper->started_ms;
+
+    return helper->pid > 0 && (helper->replies > 0 || (helper->proved && lived_ms >= PAUSE_MAX_MS));
+}
+
+/* There is no process any more: asks for the next, now or after a pause. WHY is for the log and the verdict.
+ */
+static void gone(struct helper *helper, const char *why)
+{
+    struct pool *pool = helper->pool;
+    bool expected = helper->state == HELPER_DYING && helper->rolling && !helper->reason;
+    bool worked = has_worked(helper);
+    uint64_t pause;
+
+    stop_timer(helper);
+    close_pipes(helper);
+    set_state(helper, HELPER_ABSENT);
+    helper_clear_line(helper, REQUEST_FAILED_HANDLER);
+    helper->failures = worked || expected ? 0 : helper->failures + 1;
+    pause = next_pause(helper);
+    if (!expected)
+        tell_end(helper, why, pause);
+    helper->tried = true;
+    helper->rolling = helper->to_roll = false;
+    helper->pid = 0;
+    if (pause > 0)
+        set_timer(helper, pause);
+    else
+        helper_ask(helper);
+    judge(pool);
+    pool_deal_soon(pool);
+}
+
+/* From here on what it writes is not even read. */
+static void kill_now(struct helper *helper, const char *reason)
+{
+    helper->reason = reason;
+    set_state(helper, HELPER_DYING);
+    stop_timer(helper);
+    close_pipes(helper);
+    send_word(helper, SPAWNER_KILL, 1);
+}
+
+void helper_kill(struct helper *helper, enum request_failure why, const char *reason)
+{
+    if (helper->state == HELPER_DYING || helper->state == HELPER_ABSENT)
+        return;
+    kill_now(helper, reason);
+    helper_clear_line(helper, why);
+}
+
+/* It never said a word. Does one lie in its buffer? At the end of its input that comes out. */
+static void end_mute(struct helper *helper, enum request_failure why, const char *reason)
+{
+    helper->mute = true;
+    helper->reason = reason;
+    let_go(helper);
+    helper_clear_line(helper, why);
+}
+
+/* Until it reads, its first request waits for it: a start may take longer than the answer to a request. */
+static bool still_starts(const struct helper *helper)
+{
+    uint64_t lived_ms = loop_now(helper->pool->host->loop) - helper->started_ms;
+
+    return helper->replies == 0 && lived_ms < helper->pool->conf->helper_start_timeout &&
+           !helper_reads(helper);
+}
+
+void helper_too_slow(struct helper *helper, struct job *job)
+{
+    if (helper->state == HELPER_DYING)
+        helper_clear_line(helper, REQUEST_FAILED_TIMEOUT);
+    else if (still_starts(helper))
+        helper_wait_on(helper, job);
+    else if (helper->pool->conf->one_way)
+        helper_kill(helper, REQUEST_FAILED_TIMEOUT, "took nothing within handler_timeout");
+    else if (helper->replies > 0)
+        helper_kill(helper, REQUEST_FAILED_TIMEOUT, "did not reply within handler_timeout");
+    else
+        end_mute(helper, REQUEST_FAILED_TIMEOUT, "did not reply within handler_timeout");
+}
+
+/*
+ * It is ending, most likely. Which of its requests it has read is known when its process is gone: of the two
+ * pipes of a dying process the kernel may close either first.
+ */
+void helper_on_silence(struct helper *helper)
+{
+    helper_close_output(helper);
+    if (helper->state == HELPER_DYING)
+        return;
+    set_state(helper, HELPER_DYING);
+    set_timer(helper, DYING_MS);
+}
+
+/* What it was not given yet goes to others; what it has may still be answered. */
+void helper_on_deaf(struct helper *helper)
+{
+    helper_close_input(helper);
+    helper_give_back(helper);
+    helper_retire_if_idle(helper);
+}
+
+void helper_lost(struct helper *helper)
+{
+    stop_timer(helper);
+    close_pipes(helper);
+    set_state(helper, HELPER_ABSENT);
+    helper_clear_line(helper, REQUEST_FAILED_HANDLER);
+    helper->rolling = helper->to_roll = false;
+    helper->pid = 0;
+}
+
+static void on_timer(struct loop_timer *timer)
+{
+    struct helper *helper = container_of(timer, struct helper, timer);
+
+    switch (helper->state) {
+    case HELPER_ABSENT:
+        helper_ask(helper);
+        break;
+    case HELPER_PROVING:
+        if (helper->pool->conf->helper_probe.data)
+            end_mute(helper, REQUEST_FAILED_HANDLER,
+                     "did not answer helper_probe within helper_start_timeout");
+        else
+            helper_proved(helper);
+        break;
+    case HELPER_DYING:
+        kill_now(helper, helper->reason || helper->rolling
+                             ? helper->reason
+                             : "closed its standard input or output and did not end");
+        helper_clear_line(helper, REQUEST_FAILED_HANDLER);
+        break;
+    case HELPER_STARTING:
+    case HELPER_UP:
+        break;
+    }
+}
+
+static void send_probe(struct helper *helper)
+{
+    const struct bytes *probe = &helper->pool->conf->helper_probe;
+    struct job *job = pool_take_job(helper->pool);
+
+    if (!job)
+        return;
+    job->probe = true;
+    if (helper_put(helper, job, probe->data, probe->len) < 0) {
+        pool_give_job(helper->pool, job);
+        helper_kill(helper, REQUEST_FAILED_HANDLER,
+                    "cannot be asked helper_probe, which does not fit its framing");
+    }
+}
+
+/*
+ * Where no reply is awaited, none shows whether it is quick; a full pipe shows that it is not. In json a
+ * helper works on all that it is given.
+ */
+static unsigned first_depth(const struct service *conf)
+{
+    if (conf->helper_pipeline > 0)
+        return (unsigned)conf->helper_pipeline;
+    return conf->one_way || conf->helper_protocol == HELPER_JSON ? HELPER_DEPTH_MAX : 1;
+}
+
+static void started(struct helper *helper, int32_t pid, int *fds)
+{
+    const struct service *conf = helper->pool->conf;
+    uint32_t spread = (uint32_t)(conf->helper_max_requests / 5);
+
+    helper->pid = pid;
+    helper->in_fd = fds[0];
+    helper->out_fd = fds[1];
+    fds[0] = fds[1] = -1;
+    helper->started_ms = loop_now(helper->pool->host->loop);
+    helper->replies = helper->answers = helper->queued_bytes = helper->written_bytes = 0;
+    helper->proved = helper->mute = helper->babbles = false;
+    helper->reason = NULL;
+    helper->depth = first_depth(conf);
+    helper->recycle_after =
+        conf->helper_max_requests ? (uint64_t)conf->helper_max_requests - spread / 2 + draw(spread + 1) : 0;
+    set_state(helper, HELPER_PROVING);
+    stats_add(&pool_stats(helper->pool)->helper_starts, 1);
+    int r = helper_watch(helper);
+    if (r < 0) {
+        helper_kill(helper, REQUEST_FAILED_HANDLER, "cannot be waited for");
+        return;
+    }
+    if (conf->helper_probe.data) {
+        set_timer(helper, conf->helper_start_timeout);
+        send_probe(helper);
+    } else {
+        set_timer(helper, PROOF_MS);
+    }
+    pool_deal_soon(helper->pool);
+}
+
+static void ended(struct helper *helper, const struct spawner_packet *packet)
+{
+    char why[WHY_MAX], status[SPAWN_STATUS_MAX];
+    const char *text = packet->text;
+
+    helper_read_rest(helper);
+    if (packet->pid == 0)
+        snprintf(why, sizeof why, "%s", text[0] ? text : strerror(packet->status));
+    else
+        snprintf(why, sizeof why, "%s%s%s%s%s",
+                 helper->reason ? helper->reason : spawn_print_status(status, packet->status),
+                 helper->reason ? " and was ended" : "",
+                 !text[0]         ? ""
+                 : helper->reason ? "; its last line: "
+                                  : ": ",
+                 text,
+                 helper->mute && helper->babbles ? " (is its output buffered? it must flush after each reply)"
+                                                 : "");
+    gone(helper, why);
+}
+
+void helper_on_packet(void *context, const struct spawner_packet *packet, int fds[SPAWNER_FDS_MAX])
+{
+    struct pool *pool = context;
+
+    for (unsigned i = 0; i < pool->n_helpers; i++) {
+        struct helper *helper = &pool->helpers[i];
+
+        if (helper->slot != packet->slot)
+            continue;
+        if (packet->word == SPAWNER_STARTED && helper->state == HELPER_STARTING && fds[0] >= 0 && fds[1] >= 0)
+            started(helper, packet->pid, fds);
+        else if (packet->word == SPAWNER_STARTED && helper->state == HELPER_STARTING)
+            kill_now(helper, "started when the worker had no descriptor free");
+        else if (packet->word == SPAWNER_ENDED && helper->state != HELPER_ABSENT)
+            ended(helper, packet);
+    }
+    for (int i = 0; i < SPAWNER_FDS_MAX; i++)
+        fd_close(&fds[i]);
+}

@@ -1,0 +1,263 @@
+/* The order of things in a reload, and who is told how it ended. */
+#include "reload.h"
+
+#include "base/log.h"
+#include "base/text.h"
+#include "log_ids.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* So long the answer waits for old workers to leave their listeners. */
+#define LEAVE_WITHIN_MS 1000
+
+void reload_init(struct reload *reload, struct generations *generations, struct exporter_seat *exporter,
+                 struct sd *sd, const char *file)
+{
+    *reload = (struct reload){ .generations = generations, .exporter = exporter, .sd = sd, .file = file };
+    list_init(&reload->askers);
+    list_init(&reload->next_askers);
+    complaints_init(&reload->complaints);
+}
+
+void reload_done(struct reload *reload)
+{
+    complaints_done(&reload->complaints);
+    free(reload->last_message);
+    reload->last_message = NULL;
+}
+
+void reload_forget(struct reload_asker *asker)
+{
+    list_remove(&asker->link);
+}
+
+static void answer_all(struct list *askers, bool ok, const char *text)
+{
+    while (!list_empty(askers)) {
+        struct reload_asker *asker = container_of(askers->next, struct reload_asker, link);
+        list_remove(&asker->link);
+        asker->on_done(asker, ok, text);
+    }
+}
+
+/* MESSAGE, and every complaint on a line of its own. The caller frees it; NULL without memory. */
+static char *full_text(const char *message, const struct complaints *c)
+{
+    char *text = NULL;
+    size_t len = 0;
+    FILE *out = open_memstream(&text, &len);
+
+    if (!out)
+        return NULL;
+    fprintf(out, "%s\n", message);
+    for (const struct complaint *it = c->first; it; it = it->next)
+        fprintf(out, "%s\n", it->text);
+    if (fclose(out) == 0)
+        return text;
+    free(text);
+    return NULL;
+}
+
+static void begin(struct reload *reload);
+
+/* The service manager hears of it before those who asked. MESSAGE is copied. */
+static void finish(struct reload *reload, bool ok, const char *message)
+{
+    char *text = full_text(message, &reload->complaints);
+
+    exporter_seat_roll_back(reload->exporter); /* of one that failed; else nothing is prepared any more */
+    complaints_log(&reload->complaints);
+    log_event(ok ? LOG_NOTICE : LOG_ERR, ok ? LOG_ID_RELOADED : LOG_ID_RELOAD_FAILED, "%s", message);
+    free(reload->last_message);
+    reload->last_message = strdup(message);
+    reload->last_ok = ok;
+    reload->n_ok += ok;
+    reload->n_failed += !ok;
+    reload->last_time = time(NULL);
+    reload->state = RELOAD_IDLE;
+    reload->candidate = NULL;
+    complaints_done(&reload->complaints);
+    if (!reload->stopped)
+        sd_tell_ready(reload->sd);
+    answer_all(&reload->askers, ok, text ? text : message);
+    free(text);
+    if (reload->again && !reload->stopped && reload->state == RELOAD_IDLE)
+        begin(reload);
+}
+
+static void fail(struct reload *reload, const char *why)
+{
+    char message[512];
+
+    if (reload->generations->serving)
+        snprintf(message, sizeof(message), "reload failed, generation %u goes on serving: %s",
+                 reload->generations->serving->number, why);
+    else
+        snprintf(message, sizeof(message), "reload failed: %s", why);
+    finish(reload, false, message);
+}
+
+static void fail_by_complaints(struct reload *reload)
+{
+    char why[64];
+
+    snprintf(why, sizeof(why), "%zu error%s", reload->complaints.n_fatal,
+             reload->complaints.n_fatal == 1 ? "" : "s");
+    fail(reload, why);
+}
+
+/* The oldest of the generations that leave is the one that a fifth waits for. */
+static void wait_for_room(struct reload *reload)
+{
+    struct generation *oldest = container_of(reload->generations->all.next, struct generation, link);
+    unsigned long long connections = generation_connections(oldest);
+
+    if (reload->state != RELOAD_WAITING)
+        log_write(LOG_NOTICE, &(struct log_about){ .id = LOG_ID_RELOAD_WAITS, .generation = oldest->number },
+                  "reload waits: %d generations live; generation %u has %llu connection%s open",
+                  GENERATIONS_MAX, oldest->number, connections, connections == 1 ? "" : "s");
+    reload->state = RELOAD_WAITING;
+}
+
+/* Loads the file, and starts what it says if there is room. */
+static void try(struct reload *reload)
+{
+    struct conf *conf = NULL;
+
+    complaints_done(&reload->complaints);
+    if (conf_load(reload->file, &reload->complaints, &conf) < 0) {
+        fail_by_complaints(reload);
+        return;
+    }
+    if (generations_living(reload->generations) >= GENERATIONS_MAX) {
+        conf_unref(conf); /* read again when there is room: it may have changed by then */
+        wait_for_room(reload);
+        return;
+    }
+    int r = exporter_seat_prepare(reload->exporter, conf, &reload->complaints);
+    if (r == 0)
+        r = generation_open(reload->generations, conf, false, &reload->complaints, &reload->candidate);
+    conf_unref(conf);
+    if (r < 0)
+        fail_by_complaints(reload);
+    else
+        reload->state = RELOAD_STARTING;
+}
+
+/* Those who asked until now have their request answered by this one. */
+static void begin(struct reload *reload)
+{
+    while (!list_empty(&reload->next_askers)) {
+        struct list *link = reload->next_askers.next;
+        list_remove(link);
+        list_append(&reload->askers, link);
+    }
+    reload->again = false;
+    reload->began_ms = loop_now(reload->generations->loop);
+    sd_tell_reloading(reload->sd);
+    try(reload);
+}
+
+void reload_ask(struct reload *reload, struct reload_asker *asker)
+{
+    if (reload->stopped || !reload->generations->serving || !reload->file) {
+        const char *why = reload->stopped ? "sockd is stopping"
+                          : reload->file  ? "sockd is still starting"
+                                          : "the configuration is the command line";
+        if (asker)
+            asker->on_done(asker, false, why);
+        else
+            log_event(LOG_WARNING, LOG_ID_RELOAD_FAILED, "no reload: %s", why);
+        return;
+    }
+    if (asker)
+        list_append(&reload->next_askers, &asker->link);
+    reload->again = true;
+    if (reload->state == RELOAD_IDLE)
+        begin(reload);
+}
+
+/* All of it is done. */
+static void succeed(struct reload *reload)
+{
+    struct loop *loop = reload->generations->loop;
+    char message[1024], took[TEXT_NUMBER_MAX];
+
+    snprintf(message, sizeof(message), "generation %u: %s (%s)", reload->generations->serving->number,
+             reload->diff ? reload->diff : "loaded",
+             text_print_duration(took, loop_now(loop) - reload->began_ms));
+    loop_timer_stop(loop, &reload->leave_timer);
+    free(reload->diff);
+    reload->diff = NULL;
+    reload->old = NULL;
+    finish(reload, true, message);
+}
+
+/* An old worker that is slow, or stopped, holds up nobody for long. */
+static void on_leave_late(struct loop_timer *timer)
+{
+    succeed(container_of(timer, struct reload, leave_timer));
+}
+
+void reload_on_change(struct reload *reload)
+{
+    if (reload->state == RELOAD_LEAVING && generation_has_left(reload->old))
+        succeed(reload);
+}
+
+static void commit(struct reload *reload, struct generation *old)
+{
+    struct generation *g = reload->candidate;
+
+    reload->diff = conf_diff(old->conf, g->conf);
+    generation_commit(g);
+    generation_retire(old, g->conf->reload_drain_timeout);
+    listen_apply(&g->listeners, &reload->complaints);
+    int log_level = generation_log_level(g);
+    log_set_level(log_level);
+    exporter_seat_commit(reload->exporter, log_level);
+    reload->candidate = NULL;
+    reload->old = old;
+    reload->state = RELOAD_LEAVING;
+    loop_timer_set(g->all->loop, &reload->leave_timer, loop_now(g->all->loop) + LEAVE_WITHIN_MS,
+                   on_leave_late);
+    reload_on_change(reload);
+}
+
+bool reload_on_ready(struct reload *reload, struct generation *g)
+{
+    if (reload->state != RELOAD_STARTING || reload->candidate != g)
+        return false;
+    assert(reload->generations->serving);
+    commit(reload, reload->generations->serving);
+    return true;
+}
+
+void reload_on_failed(struct reload *reload, struct generation *g, const char *why)
+{
+    generation_retire(g, g->conf->reload_drain_timeout);
+    if (reload->state == RELOAD_STARTING && reload->candidate == g)
+        fail(reload, why);
+}
+
+void reload_on_gone(struct reload *reload, struct generation *g)
+{
+    assert(reload->candidate != g);
+    if (reload->state == RELOAD_LEAVING && reload->old == g)
+        succeed(reload);
+    if (reload->state == RELOAD_WAITING && !reload->stopped)
+        try(reload);
+}
+
+void reload_stop(struct reload *reload)
+{
+    reload->stopped = true;
+    if (reload->state == RELOAD_LEAVING)
+        succeed(reload);
+    else if (reload->state != RELOAD_IDLE)
+        finish(reload, false, "reload given up: sockd is stopping");
+    answer_all(&reload->next_askers, false, "sockd is stopping");
+}

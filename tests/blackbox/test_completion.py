@@ -1,0 +1,71 @@
+"""What bash completes for sockctl, in a real bash with the file that is installed."""
+import os
+import re
+import subprocess
+
+import sockdtest
+from sockdtest import BUILD, ROOT, SockdTest
+
+SCRIPT = ('source "$0"; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _sockctl; '
+          '[ ${#COMPREPLY[@]} -eq 0 ] || printf "%s\\n" "${COMPREPLY[@]}"')
+
+
+class CompletionTest(SockdTest):
+    def complete(self, *words):
+        env = dict(os.environ, PATH=BUILD + ":" + os.environ["PATH"], RUNTIME_DIRECTORY=self.dir)
+        done = subprocess.run(["/bin/bash", "-c", SCRIPT, os.path.join(ROOT, "etc/sockctl.bash-completion"), "sockctl",
+                               *words], capture_output=True, text=True, env=env, cwd=self.dir, check=True)
+        self.assertEqual(done.stderr, "")
+        return done.stdout.split()
+
+    def help(self):
+        return self.run_program("sockctl", "--help").stdout
+
+    def serve_two(self):
+        self.start('services:\n{\n  echo: { host = "$addr"; port = $port; handler = "echo"; };\n'
+                   '  json: { host = "$addr"; port = $port1; handler = "echo"; };\n};\n')
+
+    def test_every_command_and_option_of_the_help_is_known(self):
+        text, _, options = self.help().partition("\noptions:\n")
+        commands = re.findall(r"(?m)^  ([a-z-]+) ", text)
+        self.assertIn("top", commands)
+        self.assertEqual(self.complete(""), commands)
+        self.assertEqual(self.complete("re"), ["restart", "reload", "resume"])
+        options = re.findall(r"(?m)^  (?:(-.), |    )(--[a-z0-9-]+)", options)
+        self.assertEqual(self.complete("-"), [name for pair in options for name in pair if name])
+        self.assertEqual(self.complete("top", "--int"), ["--interval"])
+
+    def test_services_are_those_of_the_daemon(self):
+        self.serve_two()
+        for words in (["drain"], ["resume"], ["restart"], ["helpers"], ["send", "-s"], ["-q", "-w", "1s", "drain"],
+                      ["--control", os.path.join(self.dir, "control.sock"), "drain"]):
+            with self.subTest(words):
+                self.assertEqual(self.complete(*words, ""), ["echo", "json"])
+        self.assertEqual(self.complete("drain", "e"), ["echo"])
+        self.assertEqual(self.complete("drain", "echo", ""), [])
+        self.assertEqual(self.complete("--control", "/nowhere", "drain", ""), [])
+
+    def test_connections_are_those_of_the_daemon(self):
+        self.serve_two()
+        client = self.connect()
+        client.sendall(b"x\n")
+        self.assertEqual(client.recv(10), b"x\n")
+        found, = self.complete("kill", "")
+        self.assertRegex(found, r"^1\.\d+\.\d+$")
+
+    def test_words_are_known_where_they_are_a_choice(self):
+        self.assertEqual(self.complete("log-level", "d"), ["debug", "default"])
+        self.assertIn("netstring", self.complete("-F", ""))
+        self.assertEqual(self.complete("--framing", "=", "nets"), ["netstring"])
+        self.assertIn("line", self.complete("send", "--framing", "="))
+
+    def test_a_value_that_is_free_is_not_guessed(self):
+        for option in ("-p", "-w", "-n", "-c", "-d", "-P", "-R", "--size", "--interval", "--expect"):
+            self.assertEqual(self.complete("bench", option, ""), [], option)
+        self.assertEqual(self.complete("-q", "relo"), ["reload"])
+        self.write("of-mine", "")
+        self.assertEqual(self.complete("send", "-f", "of"), ["of-mine"])
+
+
+if __name__ == "__main__":
+    sockdtest.main()

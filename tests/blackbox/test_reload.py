@@ -1,0 +1,408 @@
+"""Reloads: the new generation beside the old one, committed or rolled back whole. Rows A11, B and H10."""
+import os
+import re
+import resource
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+
+import sockdtest
+from sockdtest import SockdTest
+
+HUP, STOP, CONT, TERM = signal.SIGHUP, signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM
+ECHO = 'handler = "echo";'
+
+
+def two_services(first, second, top=""):
+    host = 'host = "$addr"; handler = "echo"; '
+    return top + "\nservices:\n{\n  first: { port = $port; %s };\n  second: { port = $port1; %s };\n};\n" % (
+        host + first, host + second)
+
+
+class ReloadTest(SockdTest):
+    def inode(self, port):
+        """Of the socket that listens on PORT, as the kernel lists it."""
+        with open("/proc/net/tcp") as f:
+            for line in f.readlines()[1:]:
+                words = line.split()
+                address, hex_port = words[1].split(":")
+                if int(hex_port, 16) == port and words[3] == "0A" and address == self.hex_addr():
+                    return words[9]
+        return None
+
+    def hex_addr(self):
+        return "".join("%02X" % int(part) for part in reversed(self.addr.split(".")))
+
+    def refused(self, port):
+        try:
+            self.connect(port).close()
+        except ConnectionError:
+            return True
+        return False
+
+    def hold_generations(self, n):
+        """N reloads, each to another framing, so that the connection of each generation stays there; returns them."""
+        framings = ["line", "netstring", "length:u8", "length:u16be", "fixed:7"]
+        self.serve('handler = "echo"; framing = "%s";' % framings[0], top="workers = 1;")
+        clients = []
+        for framing in framings[1:n + 1]:
+            clients.append(self.connect())
+            self.wait_for(lambda: self.status()["workers"][0]["connections"] == 1)
+            done = self.reload("workers = 1;" + self.service('handler = "echo"; framing = "%s";' % framing))
+            self.assertEqual(done.returncode, 0, done.stderr)
+        return clients
+
+    def listening_workers(self):
+        return {w["pid"] for w in self.status()["workers"]}
+
+    def generations(self):
+        return {g["number"]: g["state"] for g in self.status()["generations"]}
+
+
+class CommitTest(ReloadTest):
+    def test_a_reload_is_told_in_one_line_to_the_caller_and_to_the_log(self):
+        self.serve(ECHO)
+        done = self.reload(self.service('handler = "echo"; max_request = "128k";'))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"\Ageneration 2: echo: max_request 64k -> 128k \([0-9.]+ s\)\n\Z")
+        self.wait_log(re.escape(done.stdout.strip()))
+        status = self.status()
+        self.assertEqual((status["generation"], status["last_reload"]["ok"]), (2, True))
+        self.assertIn("max_request", status["last_reload"]["message"])
+
+    def test_hup_is_the_same_as_sockctl_reload(self):
+        self.serve(ECHO)
+        self.expect_fd_change()
+        self.write("sockd.conf", self.service('handler = "echo"; max_request = "128k";'))
+        self.sockd.signal(HUP)
+        self.wait_log(r"generation 2: echo: max_request 64k -> 128k")
+
+    def test_the_service_manager_hears_reloading_and_ready_before_the_caller_has_the_answer(self):
+        self.serve(ECHO)
+        since = len(self.sockd.notifications)
+        self.assertEqual(self.reload().returncode, 0)
+        self.wait_notify(r"\ARELOADING=1\nMONOTONIC_USEC=\d+\Z", since=since)
+        self.wait_notify("^READY=1$", since=since)
+
+    def test_who_connects_after_the_answer_meets_the_new_generation(self):
+        framings = {"line": (b"x\n", b"x\n"), "netstring": (b"1:x,", b"1:x,")}
+        self.serve('handler = "echo"; framing = "line";', top="workers = 4;")
+        for _ in range(10):
+            for framing in ("netstring", "line"):
+                conf = self.service('handler = "echo"; framing = "%s";' % framing, top="workers = 4;")
+                self.assertEqual(self.reload(conf).returncode, 0)
+                data, reply = framings[framing]
+                self.assertEqual(self.converse(data), reply)
+
+    def test_B4_a_listener_that_stays_is_the_same_socket(self):
+        self.serve(ECHO)
+        before = self.inode(self.port())
+        self.assertTrue(before)
+        self.assertEqual(self.reload(self.service('handler = "echo"; max_request = "1k";')).returncode, 0)
+        self.assertEqual(self.inode(self.port()), before)
+
+    def test_B4_listeners_come_and_go_with_their_services(self):
+        self.start(two_services("", ""))
+        first = self.inode(self.port())
+        done = self.reload(self.service(ECHO, name="first"))
+        self.assertIn("second removed", done.stdout)
+        self.wait_for(lambda: self.refused(self.port(1)), what="the removed listener to be closed")
+        self.assertEqual(self.converse(b"x\n"), b"x\n")
+        done = self.reload(two_services("", ""))
+        self.assertIn("second added", done.stdout)
+        self.assertEqual(self.converse(b"x\n", port=self.port(1)), b"x\n")
+        self.assertEqual(self.inode(self.port()), first)
+
+    def test_B4_backlog_mode_and_group_of_a_kept_listener_are_changed(self):
+        keys = 'transport = [ "tcp", "unix" ]; path = "$dir/s.sock"; host = "$addr"; port = $port; handler = "echo"; '
+        self.serve(keys + 'mode = "0600"; backlog = 10;')
+        self.assertEqual(self.mode("s.sock"), 0o600)
+        self.assertEqual(self.backlog(), 10)
+        self.assertEqual(self.reload(self.service(keys + 'mode = "0666"; backlog = 20;')).returncode, 0)
+        self.assertEqual(self.mode("s.sock"), 0o666)
+        self.assertEqual(self.backlog(), 20)
+
+    def mode(self, name):
+        return stat.S_IMODE(os.stat(os.path.join(self.dir, name)).st_mode)
+
+    def backlog(self):
+        self.need("ss")
+        out = subprocess.run(["ss", "-Hltn", "src", "%s:%d" % (self.addr, self.port())], capture_output=True, text=True)
+        return int(out.stdout.split()[2])
+
+    def test_B1_reloads_under_load_refuse_reset_and_truncate_nothing(self):
+        self.serve(ECHO, top="workers = 2;")
+        failures, stop, served = [], threading.Event(), [0]
+
+        def short():
+            while not stop.is_set():
+                try:
+                    if self.converse(b"one\ntwo\nthree") != b"one\ntwo\nthree":
+                        failures.append("truncated")
+                except OSError as e:
+                    failures.append(repr(e))
+                served[0] += 1
+
+        def long():
+            with self.connect() as sock:
+                for n in range(1000000):
+                    if stop.is_set():
+                        return
+                    sock.sendall(b"%d\n" % n)
+                    if sock.recv(100) != b"%d\n" % n:
+                        failures.append("long: truncated")
+                        return
+
+        threads = [threading.Thread(target=f) for f in (short, short, long)]
+        for thread in threads:
+            thread.start()
+        try:
+            for n in range(20):
+                if n % 3 == 2:  # the long one keeps an old generation
+                    stop.set()
+                    for thread in threads:
+                        thread.join()
+                    stop.clear()
+                    threads = [threading.Thread(target=f) for f in (short, short, long)]
+                    for thread in threads:
+                        thread.start()
+                done = self.reload(self.service('handler = "echo"; max_request = "%dk";' % (n + 1)))
+                self.assertEqual(done.returncode, 0, done.stderr)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        self.assertEqual(failures, [])
+        self.assertGreater(served[0], 20)
+
+    def test_a_connection_that_stays_behind_is_served_on_until_it_ends(self):
+        client, = self.hold_generations(1)
+        client.sendall(b"one\nunfin")
+        self.assertEqual(self.receive(client, 4), b"one\n")
+        self.assertEqual(self.generations(), {1: "retiring", 2: "serving"})
+        client.sendall(b"ished\n")
+        self.assertEqual(self.receive(client, 11), b"unfinished\n")
+        client.close()
+        self.wait_for(lambda: self.generations() == {2: "serving"}, what="the old generation to end")
+        self.assertEqual(len(self.pids()), len(self.status()["workers"]))
+
+    def test_reload_drain_timeout_ends_the_old_generation(self):
+        self.serve(ECHO)
+        client = self.connect()
+        client.sendall(b"x\n")
+        self.assertEqual(client.recv(10), b"x\n")
+        conf = self.service('handler = "echo"; framing = "netstring";', top='reload_drain_timeout = "300ms";')
+        self.assertEqual(self.reload(conf).returncode, 0)
+        self.assertEqual(client.recv(10), b"")
+        self.wait_for(lambda: self.generations() == {2: "serving"}, what="the old generation to end")
+
+    def test_a_single_connection_is_not_stranded_when_the_worker_that_was_woken_retires(self):
+        self.serve(ECHO, top="workers = 1;")
+        for n in range(2, 4):
+            pid, = self.listening_workers()
+            self.stop_process(pid)
+            client = self.connect()
+            client.sendall(b"alone\n")
+            self.assertEqual(self.reload().returncode, 0)
+            os.kill(pid, CONT)
+            self.assertEqual(client.recv(10), b"alone\n")
+            client.close()
+            self.wait_for(lambda: self.generations() == {n: "serving"})
+
+    def test_what_waits_at_a_removed_listener_is_served(self):
+        self.start(two_services("", "", top="workers = 1;"))
+        pid, = self.pids()
+        self.stop_process(pid)
+        client = self.connect(self.port(1))
+        client.sendall(b"waiting\n")
+        self.assertEqual(self.reload("workers = 1;" + self.service(ECHO, name="first")).returncode, 0)
+        os.kill(pid, CONT)
+        self.assertEqual(client.recv(10), b"waiting\n")
+
+    def test_B4_what_waits_at_a_limit_of_a_removed_listener_is_turned_away_and_not_reset(self):
+        self.expect_log("refused: the listener is removed, and a limit reached")
+        for keys, said in (("max_connections = 1;", b""), ('max_connections = 1; overload_reply = "full\\n";', b"full\n")):
+            self.start(two_services("", keys, top="workers = 2;"))
+            served = self.connect(self.port(1))
+            served.sendall(b"in\n")
+            self.assertEqual(self.receive(served, 3), b"in\n")
+            waiting = [self.connect(self.port(1)) for _ in range(20)]
+            for client in waiting:
+                client.sendall(b"waiting\n")
+            self.assertEqual(self.reload("workers = 2;" + self.service(ECHO, name="first")).returncode, 0)
+            for client in waiting:
+                self.assertEqual(self.receive_all(client), said)
+            served.sendall(b"still in\n")
+            self.assertEqual(self.receive(served, 9), b"still in\n")
+            self.stop()
+
+    def test_B6_a_fifth_generation_waits_and_says_for_whom(self):
+        clients = self.hold_generations(3)
+        self.assertEqual(list(self.generations()), [1, 2, 3, 4])
+        answer = self.reload_later()
+        self.wait_log("reload waits: 4 generations live; generation 1 has 1 connection open$")
+        self.assertEqual(list(self.generations()), [1, 2, 3, 4])
+        clients[0].close()
+        self.assertRegex(answer(), r"\A0 \d+\ngeneration 5: nothing changed")
+        self.assertEqual(self.generations()[5], "serving")
+        self.assertNotIn(1, self.generations())
+
+    def test_A19_term_ends_a_reload_that_waits(self):
+        self.hold_generations(3)
+        self.expect_log("reload given up: sockd is stopping")
+        answer = self.reload_later()
+        self.wait_log("reload waits: ")
+        self.sockd.signal(TERM)
+        self.assertRegex(answer(), r"\A1 \d+\nreload given up: sockd is stopping\n\Z")
+        self.assertEqual(self.sockd.wait(), 0)
+
+    def test_H10_each_of_those_who_ask_at_once_gets_a_true_result(self):
+        self.serve(ECHO)
+        answers = [self.reload_later() for _ in range(8)]
+        for answer in answers:
+            self.assertRegex(answer(), r"\A0 \d+\ngeneration \d+: nothing changed")
+        self.assertLessEqual(self.status()["generation"], 9)
+
+    def test_A11_a_storm_of_signals_is_few_reloads_and_a_true_end(self):
+        self.serve(ECHO)
+        self.expect_fd_change()
+        for _ in range(2000):
+            for number in (HUP, signal.SIGCHLD, signal.SIGUSR1):
+                self.sockd.signal(number)
+        # At once, since a reload may be reading.
+        os.rename(self.write("next.conf", self.service('handler = "echo"; max_request = "3k";')),
+                  os.path.join(self.dir, "sockd.conf"))
+        self.sockd.signal(HUP)
+        self.wait_log("max_request 64k -> 3k")
+        self.assertEqual(self.converse(b"x\n"), b"x\n")
+        self.wait_for(lambda: list(self.generations().values()) == ["serving"])
+
+    def test_B7_reloads_in_quick_succession_neither_hide_one_that_is_stopped_nor_blame_another(self):
+        self.serve(ECHO, top='worker_timeout = "1s"; workers = 1;')
+        clients = [self.connect() for _ in range(3)]
+        for client in clients:
+            client.sendall(b"old\n")
+            self.assertEqual(self.receive(client, 4), b"old\n")
+        top, n = 'worker_timeout = "1s"; workers = 1;', 0
+        until = time.monotonic() + 1.5 * sockdtest.SLOW
+        while time.monotonic() < until:  # generation 1 stays, for its framing
+            n += 1
+            conf = self.service('handler = "echo"; framing = "netstring"; max_request = "%dk";' % (100 + n), top=top)
+            self.assertEqual(self.reload(conf).returncode, 0)
+        self.expect_log("was silent for", "was ended by signal")
+        self.expect_core()
+        pid, = self.listening_workers()
+        self.stop_process(pid)
+        stopped = re.compile(r"\[pid %d\] was silent" % pid)
+        while not any(stopped.search(line) for line in self.sockd.log):
+            n += 1
+            conf = self.service('handler = "echo"; framing = "netstring"; max_request = "%dk";' % (100 + n), top=top)
+            self.assertEqual(self.reload(conf).returncode, 0)
+        for client in clients:
+            client.sendall(b"still\n")
+            self.assertEqual(self.receive(client, 6), b"still\n")
+        self.assertEqual([line for line in self.sockd.log if "silent" in line and not stopped.search(line)], [])
+
+    def test_counters_survive_reloads(self):
+        self.serve(ECHO)
+        for n in range(1, 4):
+            self.assertEqual(self.converse(b"x\n"), b"x\n")
+            self.assertEqual(self.reload().returncode, 0)
+            self.wait_for(lambda: len(self.generations()) == 1)
+            self.assertEqual(self.status()["services"]["echo"]["requests"], n)
+
+    def test_descriptors_of_the_master_stay_constant_over_reloads(self):
+        self.serve(ECHO)
+        self.assertEqual(self.reload().returncode, 0)
+        self.wait_for(lambda: len(self.generations()) == 1)
+        before = sockdtest.count_fds(self.sockd.pid)
+        for _ in range(10):
+            self.assertEqual(self.reload().returncode, 0)
+        self.wait_for(lambda: len(self.generations()) == 1)
+        self.wait_for(lambda: sockdtest.count_fds(self.sockd.pid) <= before, what="descriptors to be closed")
+
+
+class RollbackTest(ReloadTest):
+    def check_old_one_serves(self, why):
+        status = self.status()
+        self.assertEqual((status["verdict"], status["generation"]), ("well", 1))
+        self.assertFalse(status["last_reload"]["ok"])
+        self.assertRegex(status["last_reload"]["message"], why)
+        self.assertEqual(self.converse(b"x\n"), b"x\n")
+        self.assertEqual(self.generations()[1], "serving")
+
+    def test_B2_a_bad_file_keeps_the_old_one_serving_and_says_where(self):
+        self.serve(ECHO)
+        self.expect_log(r"sockd.conf:\d+: ", "reload failed")
+        done = self.reload(self.service('handler = "echo"; framing = "lin"; mox_request = 3;'))
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertRegex(done.stderr, r"\Areload failed, generation 1 goes on serving: 2 errors\n")
+        self.assertRegex(done.stderr, r"sockd.conf:\d+: services.echo.framing: .*did you mean \"line\"")
+        self.assertRegex(done.stderr, r"sockd.conf:\d+: .*\"?mox_request\"?.* did you mean \"max_request\"")
+        self.check_old_one_serves("2 errors")
+
+    def test_B2_a_file_that_is_gone_keeps_the_old_one_serving(self):
+        self.serve(ECHO)
+        self.expect_log("sockd.conf", "reload failed")
+        os.unlink(os.path.join(self.dir, "sockd.conf"))
+        self.assertEqual(self.reload().returncode, 1)
+        self.check_old_one_serves("1 error")
+
+    def test_B3_a_port_that_is_taken_rolls_back_all_of_it(self):
+        taken = self.keep(socket.create_server((self.addr, self.port(1))))
+        self.serve(ECHO)
+        self.expect_log("cannot listen on", "reload failed")
+        done = self.reload(two_services("", "") + "")
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, "second: cannot listen on %s port %d: Address already in use" % (self.addr, self.port(1)))
+        self.check_old_one_serves("1 error")
+        taken.close()
+        self.assertEqual(self.reload().returncode, 0)
+        self.assertEqual(self.converse(b"x\n", port=self.port(1)), b"x\n")
+
+    def test_B3_nothing_is_changed_by_what_is_rolled_back(self):
+        self.keep(socket.create_server((self.addr, self.port(1))))
+        keys = 'transport = "unix"; path = "$dir/s.sock"; handler = "echo"; '
+        self.serve(keys + 'mode = "0600";')
+        self.expect_log("cannot listen on", "reload failed")
+        both = self.service(keys + 'mode = "0666";').replace(
+            "services:\n{", 'services:\n{\n  new: { transport = "unix"; path = "$dir/new.sock"; handler = "echo"; };\n'
+            '  other: { host = "$addr"; port = $port1; handler = "echo"; };')
+        self.assertEqual(self.reload(both).returncode, 1)
+        self.assertEqual(stat.S_IMODE(os.stat(os.path.join(self.dir, "s.sock")).st_mode), 0o600)
+        self.assertFalse(os.path.exists(os.path.join(self.dir, "new.sock")))
+
+    def test_B3_a_worker_that_cannot_start_rolls_back(self):
+        if SANITIZED:
+            self.skipTest("a limit of the address space and a sanitizer do not go together")
+        self.serve(ECHO)
+        self.expect_log("reload failed", "worker")
+        with open("/proc/%d/statm" % self.sockd.pid) as f:
+            size = int(f.read().split()[0]) * resource.getpagesize()
+        # Enough for the master to go on, too little for a worker's page of counters and its buffers.
+        _, hard = resource.prlimit(self.sockd.pid, resource.RLIMIT_AS)
+        resource.prlimit(self.sockd.pid, resource.RLIMIT_AS, (size + 400 * 1024, hard))
+        done = self.reload(self.service('handler = "echo"; max_request = "1k";'))
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertRegex(done.stderr, r"reload failed, generation 1 goes on serving: worker \d+ \[pid \d+\] exited with status 71")
+        self.wait_for(lambda: list(self.generations()) == [1])
+        self.check_old_one_serves("status 71")
+        resource.prlimit(self.sockd.pid, resource.RLIMIT_AS, (hard, hard))
+        self.assertEqual(self.reload().returncode, 0)
+
+    def test_a_host_that_cannot_be_looked_up_rolls_back(self):
+        self.serve(ECHO)
+        self.expect_log("cannot look up host", "reload failed")
+        done = self.reload(self.service('host = "no-such-host.invalid"; handler = "echo";'))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, 'echo: cannot look up host "no-such-host.invalid": ')
+        self.check_old_one_serves("1 error")
+
+
+SANITIZED = "asan" in sockdtest.BUILD
+
+if __name__ == "__main__":
+    sockdtest.main()

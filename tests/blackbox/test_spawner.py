@@ -1,0 +1,147 @@
+"""The spawner as a process: it dies and comes back, it stays while its programs run, it stops."""
+import os
+import re
+import signal
+
+import sockdtest
+from sockdtest import children, command_line, open_sockets
+from test_programs import HELLO, ProgramTest, quoted
+
+
+class SpawnerTest(ProgramTest):
+    def kill_spawner(self, number=signal.SIGKILL):
+        """Returns the pid of the next one, when it is there."""
+        self.expect_log("spawner .*replaced", "spawner .*next try", "connections? w.*lost with the spawner")
+        old = self.spawner()
+        os.kill(old, number)
+        new = self.wait_for(lambda: self.spawner() not in (0, old) and self.spawner())
+        self.expect_fd_change()
+        return new
+
+    def running(self, pid):
+        return "read -r line" in command_line(pid)
+
+    def conf(self, keys="", top="", command=HELLO):
+        return self.service('handler = "program"; command = [ "/bin/sh", "-c", %s ]; %s' % (quoted(command), keys),
+                            top, "it")
+
+    def test_without_a_service_that_needs_one_there_is_none(self):
+        self.serve('handler = "echo";')
+        self.assertEqual(self.spawner(), 0)
+        self.assertNotIn("spawner", self.ctl("status").stdout)
+
+    def test_the_status_names_it(self):
+        self.shell(HELLO)
+        self.assertIn("[pid %d]" % self.spawner(), re.search("^spawner.*", self.ctl("status").stdout, re.M)[0])
+
+    def test_a_spawner_that_is_killed_is_replaced_and_programs_live_on(self):
+        self.shell(HELLO + "; echo went on", top="workers = 2;")
+        client, pid = self.hello()
+        self.kill_spawner()
+        self.assertTrue(self.running(pid))
+        self.hello()
+        client.sendall(b"\n")
+        self.assertEqual(self.receive_all(client), b"went on\n")
+        self.assertEqual(self.status()["verdict"], "well")
+
+    def test_a_spawner_that_hangs_is_replaced(self):
+        self.expect_log("was silent for")
+        self.expect_core()
+        self.shell(HELLO, top='worker_timeout = "1s";')
+        self.kill_spawner(signal.SIGSTOP)
+        self.hello()
+
+    def test_connections_wait_while_there_is_no_spawner(self):
+        self.shell("cat", top="workers = 2;")
+        for _ in range(5):
+            self.kill_spawner()
+            self.assertEqual(self.converse(b"x"), b"x")
+
+    def test_a_worker_that_is_replaced_has_a_spawner_again(self):
+        self.expect_log("worker .*replaced", "worker .*next try")
+        self.shell("cat", top="workers = 1;")
+        worker = self.status()["workers"][0]["pid"]
+        os.kill(worker, signal.SIGKILL)
+        self.wait_for(lambda: self.status()["workers"][0]["pid"] not in (0, worker))
+        self.assertEqual(self.converse(b"x"), b"x")
+        self.expect_fd_change()
+
+    def test_a_program_outlives_the_death_of_its_worker(self):
+        self.expect_log("worker .*replaced", "worker .*next try")
+        self.shell(HELLO + "; echo went on", top="workers = 1;")
+        client, _ = self.hello()
+        os.kill(self.status()["workers"][0]["pid"], signal.SIGKILL)
+        client.sendall(b"\n")
+        self.assertEqual(self.receive_all(client), b"went on\n")
+        self.expect_fd_change()
+
+    def test_programs_stay_with_the_old_spawner_at_a_reload(self):
+        self.start(self.conf())
+        client, pid = self.hello()
+        old = self.spawner()
+        self.assertEqual(self.reload(self.conf(command="echo new")).returncode, 0)
+        self.assertEqual(self.receive_all(self.connect()), b"new\n")
+        self.assertEqual(children(old), [pid])
+        self.assertEqual(len(self.status()["generations"]), 2)
+        client.sendall(b"\n")
+        self.assertEqual(self.receive_all(client), b"")
+        self.wait_for(lambda: len(self.status()["generations"]) == 1)
+
+    def test_max_programs_counts_those_of_the_old_generation(self):
+        keys = 'max_programs = 1; log = "connections"; '
+        self.start(self.conf(keys))
+        first, pid = self.hello()
+        self.assertEqual(self.reload(self.conf(keys + "max_connections = 7;")).returncode, 0)
+        second = self.connect()
+        self.wait_for(lambda: self.numbers()["programs"] == 1)
+        first.close()
+        other = int(self.read_line(second))
+        self.wait_log(r"program \[pid %d\] started" % other)
+        said = [line for line in self.sockd.log if "program [pid" in line]
+        self.assertEqual([re.search(r"\[pid (\d+)\] (started|exited)", line).groups() for line in said],
+                         [(str(pid), "started"), (str(pid), "exited"), (str(other), "started")])
+
+    def test_a_stop_lets_a_program_finish(self):
+        self.shell(HELLO + "; echo went on")
+        client, _ = self.hello()
+        self.sockd.signal(signal.SIGTERM)
+        self.wait_log("stopping: 1 connection")
+        client.sendall(b"\n")
+        self.assertEqual(self.receive_all(client), b"went on\n")
+        self.assertEqual(self.sockd.wait(), 0)
+
+    def test_G12_a_stop_that_takes_too_long_ends_programs(self):
+        self.expect_log("have not ended in time")
+        self.shell("trap '' TERM; " + HELLO, top='drain_timeout = "200ms";')
+        client, pid = self.hello()
+        self.sockd.signal(signal.SIGTERM)
+        self.assertEqual(self.receive_all(client), b"")
+        self.assertEqual(self.sockd.wait(), 0)
+        self.assertEqual(command_line(pid), "")
+
+    def test_a_second_stop_ends_programs_at_once(self):
+        self.expect_log("worker .* was ended by signal 9")
+        self.shell("trap '' TERM; " + HELLO)
+        client, pid = self.hello()
+        self.sockd.signal(signal.SIGTERM)
+        self.wait_log("stopping: 1 connection")
+        self.sockd.signal(signal.SIGTERM)
+        self.assertEqual(self.receive_all(client), b"")
+        self.sockd.wait()
+        self.wait_for(lambda: command_line(pid) == "")
+
+    def test_in_one_process_programs_work_too(self):
+        self.start(self.conf(command="cat"), args=["--single-process"])
+        self.assertEqual(self.converse(b"x"), b"x")
+
+    def test_the_spawner_has_no_terminal_and_no_listener(self):
+        self.shell(HELLO)
+        pid = self.spawner()
+        self.assertEqual(os.getsid(pid), pid)
+        with open("/proc/net/tcp") as f:
+            listening = {"socket:[%s]" % line.split()[9] for line in f if line.split()[3] == "0A"}
+        self.assertFalse(open_sockets(pid) & listening)
+
+
+if __name__ == "__main__":
+    sockdtest.main()

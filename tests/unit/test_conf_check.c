@@ -1,0 +1,210 @@
+/* What must hold between keys, services and the daemon: each break is told in one line, with its place. */
+#include "conf_try.h"
+
+#include <grp.h>
+
+static void test_key_that_means_nothing_for_the_handler_is_refused(void **state)
+{
+    (void)state;
+    assert_service_said("port = 1; handler = \"echo\";\nhandler_timeout = 5;",
+                        "t:2: services.s.handler_timeout: means nothing for handler \"echo\"\n");
+    assert_service_said("port = 1; handler = \"discard\"; max_reply = 5;",
+                        "t:1: services.s.max_reply: means nothing for handler \"discard\"\n");
+    assert_service_said("port = 1; handler = \"daytime\"; request_timeout = 5;",
+                        "t:1: services.s.request_timeout: means nothing for handler \"daytime\"\n");
+    assert_service_said("port = 1; handler = \"daytime\"; framing = \"netstring\"; error_reply = \"x\";", "");
+}
+
+static void test_key_that_means_nothing_for_the_transport_is_refused(void **state)
+{
+    (void)state;
+    assert_service_said("port = 1; handler = \"echo\"; path = \"/run/x\";",
+                        "t:1: services.s.path: means nothing without transport unix or unixgram\n");
+    assert_service_said(
+        "transport = \"unix\"; path = \"/run/x\"; handler = \"echo\"; host = \"x\"; port = 5;",
+        "t:1: services.s.host: means nothing without transport tcp or udp\n"
+        "t:1: services.s.port: means nothing without transport tcp or udp\n");
+    assert_service_said("transport = \"udp\"; port = 1; handler = \"echo\"; framing = \"line\"; backlog = 5;",
+                        "t:1: services.s.framing: means nothing without transport tcp or unix\n"
+                        "t:1: services.s.backlog: means nothing without transport tcp or unix\n");
+    assert_service_said("port = 1; handler = \"echo\"; low_ports = true; max_datagrams_per_source = 5;",
+                        "t:1: services.s.low_ports: means nothing without transport udp\n"
+                        "t:1: services.s.max_datagrams_per_source: means nothing without transport udp\n");
+    assert_service_said("transport = [ \"udp\", \"tcp\" ]; port = 1; handler = \"echo\"; framing = \"line\";"
+                        "max_reply_ratio = 2;",
+                        "");
+}
+
+static void test_key_that_means_nothing_may_be_a_default(void **state)
+{
+    (void)state;
+    assert_said(
+        "handler_timeout = 5; framing = \"netstring\"; max_reply_ratio = 3; mode = \"0600\"; max_reply = 1;"
+        "services: { s: { port = 1; handler = \"discard\"; }; };",
+        "");
+}
+
+static void test_service_needs_handler_port_and_path(void **state)
+{
+    (void)state;
+    assert_service_said("\nhost = \"*\";", "t:1: services.s: needs a handler, such as handler = \"echo\"\n"
+                                           "t:1: services.s: needs a port, such as port = 50000\n");
+    assert_service_said("transport = [ \"udp\", \"unixgram\" ]; handler = \"echo\";",
+                        "t:1: services.s: needs a port, such as port = 50000\n"
+                        "t:1: services.s: needs a path, such as path = \"/run/name.sock\"\n");
+    assert_said("handler = \"echo\"; services: { s: { port = 1; }; };", "");
+}
+
+static void test_value_that_was_wrong_is_not_called_missing(void **state)
+{
+    (void)state;
+    assert_service_said("port = 0; handler = \"echo\";",
+                        "t:1: services.s.port: 0 is no port; ports are 1 to 65535\n");
+    assert_said("port = 0;\nservices: { s: { handler = \"echo\"; }; };",
+                "t:1: port: 0 is no port; ports are 1 to 65535\n");
+}
+
+static void test_two_services_on_one_socket_are_refused_with_both_names(void **state)
+{
+    (void)state;
+    assert_said("handler = \"echo\"; port = 7; services: {\n a: { host = [ \"x\", \"*\" ]; };\n b: { host = "
+                "\"\"; }; };",
+                "t:3: service b wants tcp * port 7, as does service a (t:2)\n");
+    assert_said("handler = \"echo\"; services: {\n a: { transport = \"unix\"; path = \"/x\"; };\n"
+                " b: { transport = \"unixgram\"; path = \"/x\"; }; };",
+                "t:3: service b wants /x, as does service a (t:2)\n");
+    assert_service_said("handler = \"echo\"; port = 7; host = [ \"LOCALHOST\", \"localhost\" ];",
+                        "t:1: service s has tcp LOCALHOST port 7 twice\n");
+}
+
+static void test_services_that_differ_in_anything_are_fine(void **state)
+{
+    (void)state;
+    assert_said(
+        "handler = \"echo\"; port = 7; path = \"/x\"; services: { a: { }; b: { transport = \"udp\"; };"
+        " c: { port = 8; }; d: { host = \"::1\"; }; e: { enabled = false; }; f: { transport = \"unix\"; }; "
+        "};",
+        "");
+}
+
+static void test_one_path_for_stream_and_datagrams_is_refused(void **state)
+{
+    (void)state;
+    assert_service_said("transport = [ \"unix\", \"unixgram\" ]; path = \"/x\"; handler = \"echo\";",
+                        "t:1: services.s.transport: unix and unixgram cannot share one path; make them two"
+                        " services\n");
+}
+
+static void test_permissions_of_an_abstract_name_are_refused(void **state)
+{
+    (void)state;
+    assert_service_said("transport = \"unix\"; path = \"@x\"; handler = \"echo\"; mode = \"0600\";",
+                        "t:1: services.s.mode: means nothing for a name in the abstract name space\n");
+}
+
+static void test_group_must_exist(void **state)
+{
+    struct group *root = getgrgid(0);
+    char keys[200];
+    struct conf *conf;
+
+    (void)state;
+    assert_service_said("transport = \"unix\"; path = \"/x\"; handler = \"echo\"; group = \"no\\ngroup\";",
+                        "t:1: services.s.group: there is no group \"no\\ngroup\"\n");
+    if (!root)
+        skip();
+    snprintf(
+        keys, sizeof(keys),
+        "services: { s: { transport = \"unix\"; path = \"/x\"; handler = \"echo\"; group = \"%s\"; }; };",
+        root->gr_name);
+    conf = try_text(keys, NULL);
+    assert_string_equal(conf->services[0].group, root->gr_name);
+    assert_int_equal(conf->services[0].gid, 0);
+    conf_unref(conf);
+}
+
+static void test_message_that_can_never_come_is_refused(void **state)
+{
+    (void)state;
+    assert_service_said("port = 1; handler = \"echo\"; framing = \"fixed:2000\"; max_request = \"1k\";",
+                        "t:1: services.s.framing: is longer than max_request; no request could ever come\n");
+    assert_service_said(
+        "port = 1; handler = \"echo\"; framing = \"close\"; max_requests_per_connection = 5;",
+        "t:1: services.s.max_requests_per_connection: means nothing for framing \"close\", one request per"
+        " connection\n");
+    assert_said(
+        "max_memory = \"1m\"; services: { s: { port = 1; handler = \"echo\"; max_request = \"2m\"; }; };",
+        "warning: t:1: service s: max_request is larger than max_memory\n");
+}
+
+static void test_text_that_its_framing_cannot_carry_is_refused(void **state)
+{
+    (void)state;
+    assert_service_said(
+        "port = 1; handler = \"echo\"; error_reply = \"no\\n\";",
+        "t:1: services.s.error_reply: cannot be sent, since it does not fit framing \"line\"; leave"
+        " the end of the line out, the framing adds it\n");
+    assert_service_said(
+        "port = 1; handler = \"echo\"; framing = \"fixed:4\"; error_reply = \"no\";",
+        "t:1: services.s.error_reply: cannot be sent, since it does not fit framing \"fixed:4\"\n");
+    assert_service_said(
+        "port = 1; handler = \"helper\"; command = \"cat\"; framing = \"netstring\";"
+        "helper_framing = \"line\"; error_reply = \"no\\n\"; helper_probe = \"you\\n\";",
+        "t:1: services.s.helper_probe: cannot be sent, since it does not fit framing \"line\"; leave"
+        " the end of the line out, the framing adds it\n");
+    assert_service_said("port = 1; handler = \"helper\"; command = \"cat\"; helper_protocol = \"json\";"
+                        "helper_probe = \"you\\n\";",
+                        "");
+}
+
+static void test_default_that_a_framing_cannot_carry_is_warned_of(void **state)
+{
+    (void)state;
+    assert_said(
+        "error_reply = \"no\\n\"; services: { s: { port = 1; handler = \"echo\"; };\n"
+        "n: { port = 2; handler = \"echo\"; framing = \"netstring\"; };\n"
+        "p: { port = 3; handler = \"program\"; command = \"cat\"; };\n"
+        "u: { port = 3; handler = \"echo\"; transport = \"udp\"; }; };",
+        "warning: t:1: services.s.error_reply: cannot be sent, since it does not fit framing \"line\"; leave"
+        " the end of the line out, the framing adds it\n");
+}
+
+static void test_amplifier_is_warned_of(void **state)
+{
+    (void)state;
+    assert_service_said(
+        "transport = \"udp\"; port = 1; handler = \"echo\";\nmax_reply_ratio = 0;",
+        "warning: t:2: services.s.max_reply_ratio: 0 lets anybody turn the service into an amplifier"
+        " against others\n");
+}
+
+static void test_nothing_to_serve_is_refused(void **state)
+{
+    (void)state;
+    assert_said("", "t: no service is configured\n");
+    assert_said("services: { };", "t: no service is configured\n");
+    assert_service_said("port = 1; handler = \"echo\"; enabled = false;", "t: no service is enabled\n");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_key_that_means_nothing_for_the_handler_is_refused),
+        cmocka_unit_test(test_key_that_means_nothing_for_the_transport_is_refused),
+        cmocka_unit_test(test_key_that_means_nothing_may_be_a_default),
+        cmocka_unit_test(test_service_needs_handler_port_and_path),
+        cmocka_unit_test(test_value_that_was_wrong_is_not_called_missing),
+        cmocka_unit_test(test_two_services_on_one_socket_are_refused_with_both_names),
+        cmocka_unit_test(test_services_that_differ_in_anything_are_fine),
+        cmocka_unit_test(test_one_path_for_stream_and_datagrams_is_refused),
+        cmocka_unit_test(test_permissions_of_an_abstract_name_are_refused),
+        cmocka_unit_test(test_group_must_exist),
+        cmocka_unit_test(test_message_that_can_never_come_is_refused),
+        cmocka_unit_test(test_text_that_its_framing_cannot_carry_is_refused),
+        cmocka_unit_test(test_default_that_a_framing_cannot_carry_is_warned_of),
+        cmocka_unit_test(test_amplifier_is_warned_of),
+        cmocka_unit_test(test_nothing_to_serve_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,160 @@
+/* What libconfig would let pass in silence is found before it, and nothing else is. */
+#include "test.h"
+
+#include "conf_scan.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct row {
+    const char *text, *fault; /* "line: text"; NULL: none */
+};
+
+static void check(const struct row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct conf_fault fault;
+        char said[600];
+        int r = conf_scan(rows[i].text, strlen(rows[i].text), &fault);
+
+        if (!rows[i].fault) {
+            if (r != 0)
+                fail_msg("%s: %s", rows[i].text, fault.text);
+            continue;
+        }
+        assert_int_equal(r, -EINVAL);
+        snprintf(said, sizeof(said), "%d: %s", fault.line, fault.text);
+        assert_string_equal(said, rows[i].fault);
+    }
+}
+#define CHECK(rows) check(rows, sizeof(rows) / sizeof((rows)[0]))
+
+static void test_number_that_would_be_cut_is_refused(void **state)
+{
+    static const struct row rows[] = {
+        { "a = 2147483648;", "1: the number 2147483648 does not fit 32 bits; write 2147483648L" },
+        { "\na = 5000000000;", "2: the number 5000000000 does not fit 32 bits; write 5000000000L" },
+        { "a = -2147483649;", "1: the number -2147483649 does not fit 32 bits; write -2147483649L" },
+        { "a = 0x1FFFFFFFF;", "1: the number 0x1FFFFFFFF does not fit 32 bits; write 0x1FFFFFFFFL" },
+        { "a = 0XFFFFFFFF;", "1: the number 0XFFFFFFFF does not fit 32 bits; write 0xFFFFFFFFL" },
+        { "a = 99999999999999999999;", "1: the number 99999999999999999999 does not fit 64 bits" },
+        { "a = 9223372036854775808L;", "1: the number 9223372036854775808 does not fit 64 bits" },
+        { "a = 0x8000000000000000L;", "1: the number 0x8000000000000000 does not fit 64 bits" },
+        { "a = [ 1, 3000000000 ];", "1: the number 3000000000 does not fit 32 bits; write 3000000000L" },
+        { "a = 11111111112222222222333333333344444444445;",
+          "1: the number 1111111111222222222233333333334444444444... does not fit 64 bits" },
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+static void test_number_that_fits_passes(void **state)
+{
+    static const struct row rows[] = {
+        { "a = 2147483647;", NULL },
+        { "a = -2147483648; b = +5; c = 00000000000000000000000000001;", NULL },
+        { "a = 0x7FFFFFFF; b = 0xFFFFFFFFL;", NULL },
+        { "a = 9223372036854775807L; b = 5LL;", NULL },
+        { "a = 99999999999.5; b = 1e99999; c = 99999999999e1;", NULL }, /* the wrong type is told later */
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+static void test_strings_comments_and_names_are_not_numbers(void **state)
+{
+    static const struct row rows[] = {
+        { "a = \"5000000000 @include \\\" 5000000000\";", NULL },
+        { "# 5000000000 @include\n// 5000000000 \" {\n/* 5000000000 \" ( * / \n*/ a = 1;", NULL },
+        { "a5000000000 = 1; b-5000000000 = 2; *9999999999 = 3;", NULL },
+        { "a = \"/* \"; b = 5000000000;",
+          "1: the number 5000000000 does not fit 32 bits; write 5000000000L" },
+        { "/* \n\n */ a = 5000000000;", "3: the number 5000000000 does not fit 32 bits; write 5000000000L" },
+        { "a = \"x\ny\n\\\nz\"; b = 5000000000;",
+          "4: the number 5000000000 does not fit 32 bits; write 5000000000L" },
+        { "a = \"\\\\\"; b = 5000000000;",
+          "1: the number 5000000000 does not fit 32 bits; write 5000000000L" },
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+static void test_lost_nul_byte_is_refused(void **state)
+{
+    static const struct row rows[] = {
+        { "\na = \"delimiter:\\x00\";", "2: \\x00 is lost when a string is read; write \\\\0 instead" },
+        { "a = \"\\X00\";", "1: \\x00 is lost when a string is read; write \\\\0 instead" },
+        { "a = \"\\\\x00 \\0 \\x01 \\x0\";", NULL },
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+static void test_include_is_refused(void **state)
+{
+    static const struct row rows[] = {
+        { "a = 1;\n@include \"/etc/passwd\"\n", "2: @include is not supported; a service may have a file of "
+                                                "its own in the directory beside this file" },
+        { "@other", NULL },
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+static void test_what_does_not_end_is_told_where_it_begins(void **state)
+{
+    static const struct row rows[] = {
+        { "a = 1;\nb = \"x\n\n\n", "2: the string that begins here does not end" },
+        { "a = 1;\n/* x\n\n\n", "2: the comment that begins here does not end" },
+        { "a = \"x\\", "1: the string that begins here does not end" },
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+static void test_nesting_is_bounded(void **state)
+{
+    char text[CONF_DEPTH_MAX + 2] = "";
+    struct conf_fault fault;
+
+    (void)state;
+    memset(text, '(', CONF_DEPTH_MAX + 1);
+    assert_int_equal(conf_scan(text, CONF_DEPTH_MAX, &fault), 0);
+    assert_int_equal(conf_scan(text, CONF_DEPTH_MAX + 1, &fault), -EINVAL);
+    assert_string_equal(fault.text, "groups and lists are nested more than 32 deep");
+}
+
+static void test_nul_byte_in_the_file_is_told_with_its_line(void **state)
+{
+    static const char text[] = "a = 1;\n\nb = \0;";
+    struct conf_fault fault;
+
+    (void)state;
+    assert_int_equal(conf_scan(text, sizeof(text) - 1, &fault), -EINVAL);
+    assert_int_equal(fault.line, 3);
+    assert_string_equal(fault.text, "a NUL byte; this is no text file");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_number_that_would_be_cut_is_refused),
+        cmocka_unit_test(test_number_that_fits_passes),
+        cmocka_unit_test(test_strings_comments_and_names_are_not_numbers),
+        cmocka_unit_test(test_lost_nul_byte_is_refused),
+        cmocka_unit_test(test_include_is_refused),
+        cmocka_unit_test(test_what_does_not_end_is_told_where_it_begins),
+        cmocka_unit_test(test_nesting_is_bounded),
+        cmocka_unit_test(test_nul_byte_in_the_file_is_told_with_its_line),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
