@@ -62,14 +62,26 @@ static int read_scratch(struct conn *conn, struct conn_input *ret)
     return 1;
 }
 
-/* A long message: into its own buffer, which grows to four times what has come, not to what was announced. */
+/*
+ * How much of a long message to read next, and to have room for: three times what has come, since what was
+ * only announced may never come; but all that is missing where that is little more, so that the last bytes do
+ * not make the buffer move.
+ */
+static size_t next_read(const struct conn *conn)
+{
+    size_t come = conn->in.len > WORK_SCRATCH ? conn->in.len : WORK_SCRATCH;
+
+    if (conn->needed > conn->in.len && conn->needed - conn->in.len <= 4 * come)
+        return conn->needed - conn->in.len;
+    return 3 * come;
+}
+
+/* A long message: into its own buffer. */
 static int read_buffer(struct conn *conn, struct conn_input *ret)
 {
     struct work *work = conn->served->work;
-    size_t want = conn->in.len > WORK_SCRATCH ? 3 * conn->in.len : 3 * WORK_SCRATCH, n = 0;
+    size_t want = next_read(conn), n = 0;
 
-    if (conn->needed > conn->in.len && conn->needed - conn->in.len < want)
-        want = conn->needed - conn->in.len;
     if (buf_room(&conn->in) == 0) {
         /* What is free after a relief is enough for some: asking for more would starve it again, for ever. */
         while (want > WORK_SCRATCH && account_exceeded(&work->memory, want))

@@ -244,6 +244,32 @@ static void test_idle_connection_owns_no_buffer(void **state)
     settle(w);
 }
 
+static void test_buffer_of_a_long_message_is_no_longer_than_it(void **state)
+{
+    struct world *w = *state;
+    const size_t len = 1 << 20, frame_len = len + sizeof "1048576:," - 1;
+    char *frame = malloc(frame_len + 1);
+
+    w->conf.framing = (struct framing){ .kind = FRAME_NETSTRING };
+    w->conf.max_request = (uint32_t)len;
+    int client = open_client(w, &late);
+    memset(frame, 'x', frame_len);
+    memcpy(frame, "1048576:", 8);
+    frame[frame_len - 1] = ',';
+    for (size_t at = 0; at < frame_len;) {
+        ssize_t n = write(client, frame + at, frame_len - at);
+
+        at += n > 0 ? (size_t)n : 0;
+        loop_turn(&w->loop, 0);
+    }
+    settle(w);
+    assert_int_equal(n_held, 1);
+    assert_int_equal(w->work.memory.used, frame_len);
+    free(frame);
+    close(client);
+    settle(w);
+}
+
 static void test_oversized_message_comes_after_the_replies_owed(void **state)
 {
     struct world *w = *state;
@@ -376,6 +402,7 @@ int main(void)
         TEST(test_handler_may_finish_a_connection_that_is_gone_meanwhile),
         TEST(test_slow_client_gets_all_of_a_large_reply),
         TEST(test_idle_connection_owns_no_buffer),
+        TEST(test_buffer_of_a_long_message_is_no_longer_than_it),
         TEST(test_oversized_message_comes_after_the_replies_owed),
         TEST(test_request_limit_ends_politely),
         TEST(test_daytime_speaks_first_and_ends),
