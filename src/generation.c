@@ -311,8 +311,7 @@ static void check_descriptors(struct generation *g, struct complaints *complaint
     g->all->told_descriptors = true;
     complaints_add(complaints, false,
                    "max_connections of all services, %llu, cannot be reached: the limit is %zu descriptors "
-                   "for each of %zu "
-                   "workers (LimitNOFILE=)",
+                   "for each worker (LimitNOFILE=), and workers = %zu",
                    (unsigned long long)wanted, g->all->max_descriptors, g->n_seats);
 }
 
