@@ -23,7 +23,7 @@
 
 /* What the listeners see: the exporter as if it were the one service of a configuration. */
 static int open_listeners(struct exporter_seat *seat, const struct conf_metrics *metrics,
-                          struct complaints *complaints)
+                          const struct names *names, struct complaints *complaints)
 {
     char name[] = "metrics";
     struct service service = {
@@ -36,15 +36,16 @@ static int open_listeners(struct exporter_seat *seat, const struct conf_metrics 
     };
     const struct conf conf = { .services = &service, .n_services = 1 };
 
-    int r = listen_open(&seat->listeners, &conf, complaints, &seat->next);
+    int r = listen_open(&seat->listeners, &conf, names, complaints, &seat->next);
     for (size_t i = 0; r == 0 && i < seat->next.len; i++)
         seat->next.service[i] = NULL; /* it ends here */
     return r;
 }
 
-int exporter_seat_prepare(struct exporter_seat *seat, const struct conf *conf, struct complaints *complaints)
+int exporter_seat_prepare(struct exporter_seat *seat, const struct conf *conf, const struct names *names,
+                          struct complaints *complaints)
 {
-    return conf->metrics.port > 0 ? open_listeners(seat, &conf->metrics, complaints) : 0;
+    return conf->metrics.port > 0 ? open_listeners(seat, &conf->metrics, names, complaints) : 0;
 }
 
 void exporter_seat_roll_back(struct exporter_seat *seat)

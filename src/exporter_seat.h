@@ -40,8 +40,10 @@ void exporter_seat_init(struct exporter_seat *seat, struct loop *loop, char *(*t
 int exporter_seat_adopt_door(struct exporter_seat *seat, int fd);
 int exporter_seat_adopt(struct exporter_seat *seat, const struct process *kept);
 
-/* Opens what CONF wants. 0; or -errno with COMPLAINTS, and then nothing is prepared. */
-int exporter_seat_prepare(struct exporter_seat *seat, const struct conf *conf, struct complaints *complaints);
+/* Opens what CONF wants; NAMES as for listen_open(). 0; or -errno with COMPLAINTS, and then nothing is
+ * prepared. */
+int exporter_seat_prepare(struct exporter_seat *seat, const struct conf *conf, const struct names *names,
+                          struct complaints *complaints);
 /* What was prepared is in use, or given up; harmless when nothing was. */
 void exporter_seat_commit(struct exporter_seat *seat, int log_level);
 void exporter_seat_roll_back(struct exporter_seat *seat);

@@ -330,8 +330,8 @@ static int start_all(struct generation *g, struct complaints *complaints)
     return r;
 }
 
-int generation_open(struct generations *all, struct conf *conf, bool patient, struct complaints *complaints,
-                    struct generation **ret)
+int generation_open(struct generations *all, struct conf *conf, const struct names *names, bool patient,
+                    struct complaints *complaints, struct generation **ret)
 {
     struct generation *g = calloc(1, sizeof(*g));
 
@@ -345,7 +345,7 @@ int generation_open(struct generations *all, struct conf *conf, bool patient, st
     g->conf = conf_ref(conf);
     g->started_ms = loop_now(all->loop);
     list_init(&g->link);
-    int r = listen_open(all->listeners, conf, complaints, &g->listeners);
+    int r = listen_open(all->listeners, conf, names, complaints, &g->listeners);
     if (r == 0 && all->embedded)
         r = listen_copy(&g->listeners, &g->copies);
     if (r == 0)

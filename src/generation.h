@@ -120,11 +120,11 @@ struct generation {
 const char *generation_state_word(enum generation_state state);
 
 /*
- * Opens the listeners of CONF (takes a reference of its own) and starts the workers. -errno with COMPLAINTS
- * when that cannot be, and then nothing of it is left.
+ * Opens the listeners of CONF (takes a reference of its own), whose hosts are in NAMES, and starts the
+ * workers. -errno with COMPLAINTS when that cannot be, and then nothing of it is left.
  */
-int generation_open(struct generations *all, struct conf *conf, bool patient, struct complaints *complaints,
-                    struct generation **ret);
+int generation_open(struct generations *all, struct conf *conf, const struct names *names, bool patient,
+                    struct complaints *complaints, struct generation **ret);
 
 /* It is the one that serves, from now on. */
 void generation_commit(struct generation *g);

@@ -149,6 +149,7 @@ static void name_for_store(const struct listeners *ls, struct listener *l, const
 /* A set that grows while it is built. */
 struct opening {
     struct listeners *ls;
+    const struct names *names;
     struct complaints *complaints;
     struct listen_set set;
     int result; /* the first failure */
@@ -298,7 +299,7 @@ static void open_service(struct opening *o, const struct service *service)
     struct wants wants = { 0 };
     size_t lacking = 0;
 
-    int r = wants_add(&wants, service, o->complaints);
+    int r = wants_add(&wants, service, o->names, o->complaints);
     if (r < 0)
         failed(o, r);
     else if (!use_inherited(o, &wants, service)) {
@@ -313,22 +314,32 @@ static void open_service(struct opening *o, const struct service *service)
     wants_done(&wants);
 }
 
-int listen_open(struct listeners *ls, const struct conf *conf, struct complaints *complaints,
-                struct listen_set *ret)
+/* 0, or the first failure after giving all back. */
+static int open_all(struct opening *o, const struct conf *conf)
 {
-    struct opening o = { .ls = ls, .complaints = complaints };
-
     for (size_t i = 0; i < conf->n_services; i++)
         if (conf->services[i].enabled)
-            open_service(&o, &conf->services[i]);
-    if (o.result == 0) {
+            open_service(o, &conf->services[i]);
+    if (o->result < 0)
+        listen_release(o->ls, &o->set);
+    return o->result;
+}
+
+int listen_open(struct listeners *ls, const struct conf *conf, const struct names *names,
+                struct complaints *complaints, struct listen_set *ret)
+{
+    struct names own = { 0 };
+    struct opening o = { .ls = ls, .names = names ? names : &own, .complaints = complaints };
+
+    int r = names ? 0 : names_look_up(conf, &own);
+    if (r == 0)
+        r = open_all(&o, conf);
+    names_done(&own);
+    if (r == 0)
         *ret = o.set;
-        return 0;
-    }
-    if (complaints->n_fatal == 0)
-        complaints_add(complaints, true, "cannot open the listeners: %s", strerror(-o.result));
-    listen_release(ls, &o.set);
-    return o.result;
+    else if (complaints->n_fatal == 0)
+        complaints_add(complaints, true, "cannot open the listeners: %s", strerror(-r));
+    return r;
 }
 
 void listen_apply(const struct listen_set *set, struct complaints *complaints)

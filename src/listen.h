@@ -1,9 +1,8 @@
 /*
  * Listening sockets and datagram sockets, as the master opens, inherits, keeps and closes them.
  *
- * A listener is known by its transport and address; one that stays over a reload stays the same socket. Names
- * are resolved here, blocking, in the master only, when a configuration is put to work. Nothing here logs:
- * what the administrator must know goes to the list of complaints.
+ * A listener is known by its transport and address; one that stays over a reload stays the same socket.
+ * Nothing here logs: what the administrator must know goes to the list of complaints. Runs in the master.
  */
 #ifndef SOCKD_LISTEN_H
 #define SOCKD_LISTEN_H
@@ -12,6 +11,7 @@
 #include "base/list.h"
 #include "base/sockfile.h"
 #include "conf.h"
+#include "names.h"
 
 /* Whether the service manager keeps a socket for the next start. */
 enum listen_store {
@@ -62,10 +62,11 @@ struct listen_set {
 /*
  * Finds or opens every listener that CONF wants. All are tried and every failure goes to COMPLAINTS. On
  * failure -EADDRINUSE or the like (the first one), what was newly opened is closed again, and *RET stays
- * untouched. Kept listeners are not changed.
+ * untouched. Kept listeners are not changed. NAMES: of the hosts of CONF; NULL: they are looked up now, which
+ * blocks.
  */
-int listen_open(struct listeners *ls, const struct conf *conf, struct complaints *complaints,
-                struct listen_set *ret);
+int listen_open(struct listeners *ls, const struct conf *conf, const struct names *names,
+                struct complaints *complaints, struct listen_set *ret);
 
 /* The set is in use now: kept listeners get its backlog, mode and group. What fails is a warning in
  * COMPLAINTS. */

@@ -9,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 char *listen_place(char buf[LISTEN_PLACE_MAX], const struct listen_name *name)
 {
@@ -53,44 +52,24 @@ void wants_done(struct wants *w)
     *w = (struct wants){ 0 };
 }
 
-static int add_addresses(struct wants *w, enum transport transport, const struct addrinfo *list)
+static int add_host(struct wants *w, const struct service *service, enum transport transport,
+                    const struct name *host, struct complaints *complaints)
 {
     struct listen_name name = { .transport = transport };
+    char safe[256];
     int r = 0;
 
-    for (const struct addrinfo *ai = list; r == 0 && ai; ai = ai->ai_next) {
-        struct sockaddr_storage sa = { 0 };
-        if ((ai->ai_family != AF_INET && ai->ai_family != AF_INET6) || ai->ai_addrlen > sizeof(sa))
-            continue;
-        memcpy(&sa, ai->ai_addr, ai->ai_addrlen);
-        addr_from_sockaddr(&name.addr, &sa);
-        r = add(w, &name);
-    }
-    return r;
-}
-
-static int add_host(struct wants *w, const struct service *service, enum transport transport,
-                    const char *host, struct complaints *complaints)
-{
-    struct addrinfo hints = { .ai_flags = AI_PASSIVE | AI_NUMERICSERV, .ai_socktype = SOCK_STREAM }, *list;
-    bool every = host[0] == '\0' || strcmp(host, "*") == 0;
-    char port[8], safe[256];
-
-    snprintf(port, sizeof(port), "%u", service->port);
-    int e = getaddrinfo(every ? NULL : host, port, &hints, &list);
-    if (e != 0 && strcasecmp(host, "localhost") == 0) {
-        /* Without /etc/hosts too, localhost is the loopback address: RFC 6761, 6.3. */
-        hints.ai_flags &= ~AI_PASSIVE;
-        e = getaddrinfo(NULL, port, &hints, &list);
-    }
-    if (e != 0) {
-        text_escape(safe, sizeof(safe), host, strlen(host));
+    if (host->error != 0) {
+        text_escape(safe, sizeof(safe), host->host, strlen(host->host));
         complaints_add(complaints, true, "%s: cannot look up host \"%s\": %s", service->name, safe,
-                       e == EAI_SYSTEM ? strerror(errno) : gai_strerror(e));
+                       host->error == EAI_SYSTEM ? strerror(host->system_error) : gai_strerror(host->error));
         return -EADDRNOTAVAIL;
     }
-    int r = add_addresses(w, transport, list);
-    freeaddrinfo(list);
+    for (size_t i = 0; r == 0 && i < host->n_addrs; i++) {
+        name.addr = host->addrs[i];
+        name.addr.port = (uint16_t)service->port;
+        r = add(w, &name);
+    }
     return r;
 }
 
@@ -110,7 +89,8 @@ static int add_path(struct wants *w, const struct service *service, enum transpo
     return add(w, &name);
 }
 
-int wants_add(struct wants *w, const struct service *service, struct complaints *complaints)
+int wants_add(struct wants *w, const struct service *service, const struct names *names,
+              struct complaints *complaints)
 {
     int result = 0;
 
@@ -124,7 +104,8 @@ int wants_add(struct wants *w, const struct service *service, struct complaints 
             continue;
         }
         for (size_t i = 0; i < service->host.len; i++) {
-            int r = add_host(w, service, transport, service->host.item[i], complaints);
+            const struct name *host = names_find(names, service->host.item[i]);
+            int r = host ? add_host(w, service, transport, host, complaints) : -EADDRNOTAVAIL;
             result = result ? result : r;
         }
     }

@@ -67,11 +67,12 @@ static int log_level_of(const struct master *master, const struct conf *conf)
 }
 
 /* For their complaints only. */
-static int try_listeners(struct master *master, const struct conf *conf, struct complaints *complaints)
+static int try_listeners(struct master *master, const struct conf *conf, const struct names *names,
+                         struct complaints *complaints)
 {
     struct listen_set set;
 
-    int r = listen_open(&master->listeners, conf, complaints, &set);
+    int r = listen_open(&master->listeners, conf, names, complaints, &set);
     if (r == 0)
         listen_release(&master->listeners, &set);
     return r;
@@ -81,13 +82,18 @@ static int try_listeners(struct master *master, const struct conf *conf, struct 
 static int open_first(struct master *master, struct conf *conf)
 {
     struct generation *g;
+    struct names names;
     struct complaints complaints;
 
+    if (names_look_up(conf, &names) < 0)
+        return EX_OSERR;
     complaints_init(&complaints);
-    int exporter = exporter_seat_prepare(&master->exporter, conf, &complaints);
-    int r = exporter < 0 ? try_listeners(master, conf, &complaints) : 0;
+    int exporter = exporter_seat_prepare(&master->exporter, conf, &names, &complaints);
+    int r = exporter < 0 ? try_listeners(master, conf, &names, &complaints) : 0;
     if (r == 0)
-        r = exporter < 0 ? exporter : generation_open(&master->generations, conf, true, &complaints, &g);
+        r = exporter < 0 ? exporter
+                         : generation_open(&master->generations, conf, &names, true, &complaints, &g);
+    names_done(&names);
     if (r < 0)
         log_last_words();
     complaints_log(&complaints);

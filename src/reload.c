@@ -22,8 +22,18 @@ void reload_init(struct reload *reload, struct generations *generations, struct 
     complaints_init(&reload->complaints);
 }
 
+/* Nobody waits for the names of hosts any more; harmless when they were not asked for. */
+static void forget_names(struct reload *reload)
+{
+    names_forget(reload->question);
+    reload->question = NULL;
+    conf_unref(reload->conf);
+    reload->conf = NULL;
+}
+
 void reload_done(struct reload *reload)
 {
+    forget_names(reload);
     complaints_done(&reload->complaints);
     free(reload->last_message);
     reload->last_message = NULL;
@@ -122,9 +132,35 @@ static void wait_for_room(struct reload *reload)
     reload->state = RELOAD_WAITING;
 }
 
-/* Loads the file, and starts what it says if there is room. */
+/* Starts what CONF says. */
+static void start(struct reload *reload, struct conf *conf, const struct names *names)
+{
+    int r = exporter_seat_prepare(reload->exporter, conf, names, &reload->complaints);
+
+    if (r == 0)
+        r = generation_open(reload->generations, conf, names, false, &reload->complaints, &reload->candidate);
+    if (r < 0)
+        fail_by_complaints(reload);
+    else
+        reload->state = RELOAD_STARTING;
+}
+
+static void on_names(void *owner, struct names names)
+{
+    struct reload *reload = owner;
+    struct conf *conf = reload->conf;
+
+    reload->conf = NULL;
+    reload->question = NULL;
+    start(reload, conf, &names);
+    names_done(&names);
+    conf_unref(conf);
+}
+
+/* Loads the file, and goes on with what it says if there is room. */
 static void try(struct reload *reload)
 {
+    struct generations *all = reload->generations;
     struct conf *conf = NULL;
 
     complaints_done(&reload->complaints);
@@ -132,19 +168,19 @@ static void try(struct reload *reload)
         fail_by_complaints(reload);
         return;
     }
-    if (generations_living(reload->generations) >= GENERATIONS_MAX) {
+    if (generations_living(all) >= GENERATIONS_MAX) {
         conf_unref(conf); /* read again when there is room: it may have changed by then */
         wait_for_room(reload);
         return;
     }
-    int r = exporter_seat_prepare(reload->exporter, conf, &reload->complaints);
-    if (r == 0)
-        r = generation_open(reload->generations, conf, false, &reload->complaints, &reload->candidate);
-    conf_unref(conf);
-    if (r < 0)
+    reload->conf = conf;
+    reload->state = RELOAD_NAMING;
+    int r = names_ask(all->loop, conf, all->stats, on_names, reload, &reload->question);
+    if (r < 0) {
+        complaints_add(&reload->complaints, true, "cannot look up hosts: %s", strerror(-r));
+        forget_names(reload);
         fail_by_complaints(reload);
-    else
-        reload->state = RELOAD_STARTING;
+    }
 }
 
 /* Those who asked until now have their request answered by this one. */
@@ -255,6 +291,7 @@ void reload_on_gone(struct reload *reload, struct generation *g)
 void reload_stop(struct reload *reload)
 {
     reload->stopped = true;
+    forget_names(reload);
     if (reload->state == RELOAD_LEAVING)
         succeed(reload);
     else if (reload->state != RELOAD_IDLE)

@@ -2,9 +2,10 @@
  * A reload: the new generation is built beside the old one, then committed or rolled back, whole. Runs in the
  * master, from the loop; nobody waits for it but the one who asked.
  *
- *   idle --ask--> loading --> [waiting: GENERATIONS_MAX live] --> starting --on_ready--> leaving --> idle
- *                    |                                                |
- *                    '-- bad configuration, no listener -- failed <---'-- a worker died
+ *   idle --ask--> loading --> [waiting: GENERATIONS_MAX live] --> naming --> starting --on_ready--> leaving
+ * --> idle |                                              |           |
+ *                    '-- bad configuration --------------- failed <-+- no host, '-- a worker died
+ *                                                                      no listener
  *
  * It is done when the old workers have left the listeners, so that who connects after the answer meets the
  * new ones.
@@ -33,6 +34,7 @@ struct reload_asker {
 enum reload_state {
     RELOAD_IDLE,
     RELOAD_WAITING,  /* for a generation to end */
+    RELOAD_NAMING,   /* the hosts are looked up */
     RELOAD_STARTING, /* the candidate's workers */
     RELOAD_LEAVING,  /* committed; the old workers leave their listeners */
 };
@@ -44,11 +46,13 @@ struct reload {
     const char *file;                /* borrows; NULL: there is nothing to load */
 
     enum reload_state state;
-    bool stopped;                 /* there will be no more */
-    bool again;                   /* one more was asked for */
-    struct generation *candidate; /* borrows; RELOAD_STARTING */
-    struct generation *old;       /* borrows; RELOAD_LEAVING */
-    char *diff;                   /* owns; what changed; RELOAD_LEAVING */
+    bool stopped;                    /* there will be no more */
+    bool again;                      /* one more was asked for */
+    struct conf *conf;               /* owns; RELOAD_NAMING */
+    struct names_question *question; /* owns; RELOAD_NAMING */
+    struct generation *candidate;    /* borrows; RELOAD_STARTING */
+    struct generation *old;          /* borrows; RELOAD_LEAVING */
+    char *diff;                      /* owns; what changed; RELOAD_LEAVING */
     struct loop_timer leave_timer;
     uint64_t began_ms;
     struct list askers, next_askers;

@@ -91,8 +91,8 @@ static void test_a_listener_that_stays_is_the_same_socket(void **arg)
     struct listen_set first, second;
 
     (void)arg;
-    assert_int_equal(listen_open(&listeners, one, &complaints, &first), 0);
-    assert_int_equal(listen_open(&listeners, two, &complaints, &second), 0);
+    assert_int_equal(listen_open(&listeners, one, NULL, &complaints, &first), 0);
+    assert_int_equal(listen_open(&listeners, two, NULL, &complaints, &second), 0);
     assert_int_equal(second.len, 2);
     assert_ptr_equal(first.item[0], second.item[0]);
     assert_ptr_equal(second.service[1], &two->services[1]);
@@ -116,8 +116,8 @@ static void test_a_failure_closes_what_is_new_and_keeps_what_was_there(void **ar
     char path[96];
 
     (void)arg;
-    assert_int_equal(listen_open(&listeners, one, &complaints, &set), 0);
-    assert_int_equal(listen_open(&listeners, bad, &complaints, &untouched), -ENOENT);
+    assert_int_equal(listen_open(&listeners, one, NULL, &complaints, &set), 0);
+    assert_int_equal(listen_open(&listeners, bad, NULL, &complaints, &untouched), -ENOENT);
     assert_int_equal(untouched.len, 77);
     assert_int_equal(complaints.n_fatal, 1);
     assert_non_null(strstr(complaints.first->text, "c: cannot listen on unix "));
@@ -140,8 +140,8 @@ static void test_mode_of_a_kept_listener_changes_only_when_it_is_applied(void **
 
     (void)arg;
     snprintf(path, sizeof(path), "%s/s", dir);
-    assert_int_equal(listen_open(&listeners, one, &complaints, &first), 0);
-    assert_int_equal(listen_open(&listeners, two, &complaints, &second), 0);
+    assert_int_equal(listen_open(&listeners, one, NULL, &complaints, &first), 0);
+    assert_int_equal(listen_open(&listeners, two, NULL, &complaints, &second), 0);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     listen_apply(&second, &complaints);
@@ -161,7 +161,7 @@ static void test_copies_have_descriptors_of_their_own_and_no_hold_on_the_files(v
 
     (void)arg;
     snprintf(path, sizeof(path), "%s/s", dir);
-    assert_int_equal(listen_open(&listeners, conf, &complaints, &set), 0);
+    assert_int_equal(listen_open(&listeners, conf, NULL, &complaints, &set), 0);
     assert_int_equal(listen_copy(&set, &copies), 0);
     assert_int_equal(copies.len, 2);
     assert_int_not_equal(copies.item[1]->fd, set.item[1]->fd);
@@ -179,7 +179,7 @@ static void test_sockets_are_made_as_workers_need_them(void **arg)
     struct listen_set set;
 
     (void)arg;
-    assert_int_equal(listen_open(&listeners, conf, &complaints, &set), 0);
+    assert_int_equal(listen_open(&listeners, conf, NULL, &complaints, &set), 0);
     assert_int_equal(set.len, 2);
     for (size_t i = 0; i < set.len; i++) {
         int fd = set.item[i]->fd;
