@@ -83,6 +83,11 @@ struct waiting {
     struct control_client *client;
 };
 
+static void on_reload_wait(struct reload_asker *asker, const char *text)
+{
+    control_note(container_of(asker, struct waiting, asker)->client, text);
+}
+
 static void on_reload_done(struct reload_asker *asker, bool ok, const char *text)
 {
     struct waiting *waiting = container_of(asker, struct waiting, asker);
@@ -113,7 +118,8 @@ static void run_reload(struct master *master, struct control_client *client, con
         control_answer(client, CONTROL_NO, "out of memory\n");
         return;
     }
-    *waiting = (struct waiting){ .asker.on_done = on_reload_done, .client = client };
+    *waiting = (struct waiting){ .asker = { .on_wait = on_reload_wait, .on_done = on_reload_done },
+                                 .client = client };
     list_init(&waiting->asker.link);
     control_log(client, NULL, "reload by sockctl");
     control_hold(client, waiting, on_client_gone);

@@ -1,6 +1,6 @@
 /*
  * The clients of the control socket. A client is READING its line, then WAITING for the command's answer,
- * then WRITING it; each but WAITING has a deadline.
+ * then WRITING it; each but WAITING has a deadline, and those that are WAITING keep nobody out.
  */
 #include "control.h"
 
@@ -46,7 +46,7 @@ struct control {
     control_fn *on_command;
     void *owner;
     struct list clients;
-    size_t n_clients;
+    size_t n_clients, n_waiting; /* in all; WAITING ones among them */
     struct log_limit denials;
 };
 
@@ -75,6 +75,13 @@ static void free_client(struct loop_garbage *garbage)
     free(client);
 }
 
+static void set_state(struct control_client *client, enum client_state state)
+{
+    client->control->n_waiting -= client->state == CLIENT_WAITING;
+    client->control->n_waiting += state == CLIENT_WAITING;
+    client->state = state;
+}
+
 static void close_client(struct control_client *client)
 {
     struct control *control = client->control;
@@ -86,6 +93,7 @@ static void close_client(struct control_client *client)
     loop_timer_stop(control->loop, &client->deadline);
     fd_close(&client->fd);
     list_remove(&client->link);
+    set_state(client, CLIENT_READING);
     control->n_clients--;
     loop_free_later(control->loop, &client->garbage, free_client);
 }
@@ -135,7 +143,7 @@ void control_answer(struct control_client *client, enum control_code code, const
 {
     assert(client->state == CLIENT_WAITING);
     client->on_gone = NULL;
-    client->state = CLIENT_WRITING;
+    set_state(client, CLIENT_WRITING);
     int n = asprintf(&client->answer, "%d %zu\n%s", (int)code, strlen(text), text);
     if (n < 0) {
         client->answer = NULL;
@@ -147,6 +155,17 @@ void control_answer(struct control_client *client, enum control_code code, const
     write_answer(client);
 }
 
+void control_note(struct control_client *client, const char *text)
+{
+    char line[CONTROL_NOTE_MAX];
+    int n = snprintf(line, sizeof(line), "# %s\n", text);
+
+    assert(client->state == CLIENT_WAITING);
+    /* Nothing was sent to it yet, so that it fits. */
+    if (n < (int)sizeof(line) && send(client->fd, line, (size_t)n, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        log_debug("control: a client that waits could not be told why");
+}
+
 void control_hold(struct control_client *client, void *held, void (*on_gone)(void *held))
 {
     assert(client->state == CLIENT_WAITING);
@@ -154,18 +173,28 @@ void control_hold(struct control_client *client, void *held, void (*on_gone)(voi
     client->on_gone = on_gone;
 }
 
+/* Too many wait: it is answered at once, and what it waits for is forgotten. */
+static void turn_away(struct control_client *client)
+{
+    if (client->on_gone)
+        client->on_gone(client->held);
+    control_answer(client, CONTROL_NO, "too many clients wait for an answer already; try again\n");
+}
+
 /* The whole line is there, LEN bytes of it. */
 static void run(struct control_client *client, size_t len)
 {
     struct control_line line;
 
-    client->state = CLIENT_WAITING;
+    set_state(client, CLIENT_WAITING);
     loop_timer_stop(client->control->loop, &client->deadline);
     loop_change(client->control->loop, &client->source, 0); /* the end of the connection is told anyway */
     if (control_parse(client->line, len, &line) < 0)
         control_answer(client, CONTROL_USAGE, "not a command\n");
     else
         client->control->on_command(client->control->owner, client, &line);
+    if (client->state == CLIENT_WAITING && client->control->n_waiting > CONTROL_WAITING_MAX)
+        turn_away(client);
 }
 
 static void read_line(struct control_client *client)
@@ -183,7 +212,7 @@ static void read_line(struct control_client *client)
     if (lf) {
         run(client, (size_t)(lf - client->line));
     } else if (client->len == CONTROL_LINE_MAX) {
-        client->state = CLIENT_WAITING;
+        set_state(client, CLIENT_WAITING);
         control_answer(client, CONTROL_USAGE, "the line is too long\n");
     }
 }
@@ -242,7 +271,7 @@ struct control_client *control_adopt_client(struct control *control, int fd)
     struct control_client *client = new_client(control, fd);
 
     if (client) {
-        client->state = CLIENT_WAITING;
+        set_state(client, CLIENT_WAITING);
         loop_change(control->loop, &client->source, 0);
     }
     return client;
@@ -314,7 +343,7 @@ static void on_connection(struct loop_source *source, uint32_t events)
         pause_accepting(control);
     if (fd < 0)
         return;
-    if (control->n_clients < CONTROL_CLIENTS_MAX || make_room(control)) {
+    if (control->n_clients - control->n_waiting < CONTROL_CLIENTS_MAX || make_room(control)) {
         add_client(control, fd);
         return;
     }

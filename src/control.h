@@ -2,6 +2,7 @@
  * The control socket of the daemon: a client sends one line, gets one answer, and the connection ends.
  *
  *   request:  COMMAND [--json] [ARGUMENT...] LF        at most CONTROL_LINE_MAX bytes
+ *   notes:    "# " TEXT LF, none or some               what the answer waits for
  *   answer:   CODE SP LENGTH LF, then LENGTH bytes     CODE is the exit status of sockctl
  *
  * Runs in the master's loop and never blocks it: clients are few, each has deadlines, and what a command
@@ -22,7 +23,9 @@
 #define CONTROL_JSON        "--json"
 #define CONTROL_LINE_MAX    4096
 #define CONTROL_ARGS_MAX    16
-#define CONTROL_CLIENTS_MAX 16
+#define CONTROL_CLIENTS_MAX 16 /* that speak or listen; more push out those that stall */
+#define CONTROL_WAITING_MAX 16 /* that wait for an answer which takes its time; more are turned away */
+#define CONTROL_NOTE_MAX    512
 
 enum control_code {
     CONTROL_OK = 0,
@@ -81,7 +84,9 @@ bool control_is_trusted(const struct control_client *client);
 /* A change that the client brought about. */
 void control_log(const struct control_client *client, const char *service, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* While the answer is outstanding: ON_GONE is called if the client leaves before it. */
+/* While the answer is outstanding, and it waits: why; in one line, shorter than CONTROL_NOTE_MAX. */
+void control_note(struct control_client *client, const char *text);
+/* While the answer is outstanding: ON_GONE is called if the client leaves before it, or is turned away. */
 void control_hold(struct control_client *client, void *held, void (*on_gone)(void *held));
 
 #endif

@@ -120,16 +120,44 @@ static void fail_by_complaints(struct reload *reload)
 }
 
 /* The oldest of the generations that leave is the one that a fifth waits for. */
+static const struct generation *find_oldest(const struct reload *reload)
+{
+    return container_of(reload->generations->all.next, struct generation, link);
+}
+
+char *reload_print_wait(char buf[RELOAD_WAIT_MAX], const struct reload *reload)
+{
+    buf[0] = '\0';
+    if (reload->state != RELOAD_WAITING)
+        return buf;
+    const struct generation *oldest = find_oldest(reload);
+    unsigned long long n = generation_connections(oldest);
+    snprintf(buf, RELOAD_WAIT_MAX,
+             "reload waits: %d generations live; generation %u has %llu connection%s open", GENERATIONS_MAX,
+             oldest->number, n, n == 1 ? "" : "s");
+    return buf;
+}
+
+static void tell_wait(const struct reload *reload, struct reload_asker *asker)
+{
+    char text[RELOAD_WAIT_MAX];
+
+    asker->on_wait(asker, reload_print_wait(text, reload));
+}
+
 static void wait_for_room(struct reload *reload)
 {
-    struct generation *oldest = container_of(reload->generations->all.next, struct generation, link);
-    unsigned long long connections = generation_connections(oldest);
+    char text[RELOAD_WAIT_MAX];
 
-    if (reload->state != RELOAD_WAITING)
-        log_write(LOG_NOTICE, &(struct log_about){ .id = LOG_ID_RELOAD_WAITS, .generation = oldest->number },
-                  "reload waits: %d generations live; generation %u has %llu connection%s open",
-                  GENERATIONS_MAX, oldest->number, connections, connections == 1 ? "" : "s");
+    if (reload->state == RELOAD_WAITING)
+        return;
     reload->state = RELOAD_WAITING;
+    reload->waits_since = time(NULL);
+    log_write(LOG_NOTICE,
+              &(struct log_about){ .id = LOG_ID_RELOAD_WAITS, .generation = find_oldest(reload)->number },
+              "%s", reload_print_wait(text, reload));
+    list_for_each (it, &reload->askers)
+        tell_wait(reload, container_of(it, struct reload_asker, link));
 }
 
 /* Starts what CONF says. */
@@ -197,20 +225,42 @@ static void begin(struct reload *reload)
     try(reload);
 }
 
+static size_t count_askers(const struct reload *reload)
+{
+    size_t n = 0;
+
+    list_for_each (it, &reload->askers)
+        n++;
+    list_for_each (it, &reload->next_askers)
+        n++;
+    return n;
+}
+
+/* Why there is no reload; NULL: there is one. */
+static const char *find_obstacle(const struct reload *reload)
+{
+    return reload->stopped                 ? "sockd is stopping"
+           : !reload->file                 ? "the configuration is the command line"
+           : !reload->generations->serving ? "sockd is still starting"
+                                           : NULL;
+}
+
 void reload_ask(struct reload *reload, struct reload_asker *asker)
 {
-    if (reload->stopped || !reload->generations->serving || !reload->file) {
-        const char *why = reload->stopped ? "sockd is stopping"
-                          : reload->file  ? "sockd is still starting"
-                                          : "the configuration is the command line";
-        if (asker)
-            asker->on_done(asker, false, why);
-        else
-            log_event(LOG_WARNING, LOG_ID_RELOAD_FAILED, "no reload: %s", why);
+    const char *why = find_obstacle(reload);
+
+    if (!why && asker && count_askers(reload) >= RELOAD_ASKERS_MAX)
+        why = "many clients wait for a reload already; try again";
+    if (why && asker)
+        asker->on_done(asker, false, why);
+    else if (why)
+        log_event(LOG_WARNING, LOG_ID_RELOAD_FAILED, "no reload: %s", why);
+    if (why)
         return;
-    }
     if (asker)
         list_append(&reload->next_askers, &asker->link);
+    if (asker && reload->state == RELOAD_WAITING)
+        tell_wait(reload, asker);
     reload->again = true;
     if (reload->state == RELOAD_IDLE)
         begin(reload);

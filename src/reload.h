@@ -28,6 +28,7 @@
  * after on_done. */
 struct reload_asker {
     struct list link;
+    void (*on_wait)(struct reload_asker *asker, const char *text); /* it will take longer, for that reason */
     void (*on_done)(struct reload_asker *asker, bool ok, const char *text);
 };
 
@@ -55,6 +56,7 @@ struct reload {
     char *diff;                      /* owns; what changed; RELOAD_LEAVING */
     struct loop_timer leave_timer;
     uint64_t began_ms;
+    time_t waits_since; /* RELOAD_WAITING */
     struct list askers, next_askers;
     struct complaints complaints;
 
@@ -69,7 +71,14 @@ void reload_init(struct reload *reload, struct generations *generations, struct 
                  struct sd *sd, const char *file);
 void reload_done(struct reload *reload);
 
-/* ASKER may be NULL. on_done may come before this returns. */
+/* What a reload that waits waits for, and since when; "" when none waits. Returns BUF. */
+#define RELOAD_WAIT_MAX 160
+char *reload_print_wait(char buf[RELOAD_WAIT_MAX], const struct reload *reload);
+
+/* Those who wait for a result; more are turned away. */
+#define RELOAD_ASKERS_MAX 12
+
+/* ASKER may be NULL. on_wait and on_done may come before this returns. */
 void reload_ask(struct reload *reload, struct reload_asker *asker);
 /* The asker wants to hear no more. */
 void reload_forget(struct reload_asker *asker);

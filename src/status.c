@@ -298,6 +298,17 @@ static void print_last_reload(const struct reload *reload, FILE *out)
     fprintf(out, ": %s\n", reload->last_message);
 }
 
+static void print_waiting_reload(const struct reload *reload, FILE *out)
+{
+    char text[RELOAD_WAIT_MAX];
+
+    if (!reload_print_wait(text, reload)[0])
+        return;
+    fprintf(out, "%-13ssince ", "reload");
+    print_time(out, reload->waits_since);
+    fprintf(out, ": %s\n", text);
+}
+
 char *status_text(const struct status *status)
 {
     const struct generation *g = status_newest(status);
@@ -314,6 +325,7 @@ char *status_text(const struct status *status)
         print_workers(g, out);
     fprintf(out, "%-13s%s\n", "log level", log_level_word(status_log_level(status)));
     print_last_reload(status->reload, out);
+    print_waiting_reload(status->reload, out);
     for (size_t i = 0; g && i < g->conf->n_services; i++)
         if (g->conf->services[i].enabled)
             print_service(g, i, out);

@@ -107,6 +107,15 @@ static json_t *of_reload(const struct reload *reload)
                      "message", reload->last_message);
 }
 
+static json_t *of_waiting_reload(const struct reload *reload)
+{
+    char text[RELOAD_WAIT_MAX];
+
+    if (!reload_print_wait(text, reload)[0])
+        return json_null();
+    return json_pack("{s:I, s:s}", "since", (json_int_t)reload->waits_since, "message", text);
+}
+
 char *status_json(const struct status *status)
 {
     const struct generation *g = status_newest(status);
@@ -133,6 +142,7 @@ char *status_json(const struct status *status)
     json_object_set_new(object, "log_level", json_string(g ? log_level_word(status_log_level(status)) : ""));
     json_object_set_new(object, "services", of_services(g));
     json_object_set_new(object, "last_reload", of_reload(status->reload));
+    json_object_set_new(object, "waiting_reload", of_waiting_reload(status->reload));
     char *dump = json_dumps(object, JSON_INDENT(2)), *text = NULL;
     json_decref(object);
     if (dump && asprintf(&text, "%s\n", dump) < 0)

@@ -77,6 +77,12 @@ void upgrade_add_waiter(struct upgrade *u, struct control_client *client)
     control_hold(client, waiter, on_waiter_gone);
 }
 
+void upgrade_note(const struct upgrade *u, const char *text)
+{
+    list_for_each (it, &u->waiters)
+        control_note(container_of(it, struct upgrade_waiter, link)->client, text);
+}
+
 void upgrade_answer(struct upgrade *u, bool ok, const char *text)
 {
     list_for_each (it, &u->waiters) {

@@ -99,6 +99,7 @@ void upgrade_go_on(struct upgrade *u);
 int upgrade_save(const struct upgrade *u, struct upgrade_state *ret);
 /* For upgrade_adopt.c: CLIENT is answered when it is over; at once, without memory. */
 void upgrade_add_waiter(struct upgrade *u, struct control_client *client);
+void upgrade_note(const struct upgrade *u, const char *text);
 void upgrade_answer(struct upgrade *u, bool ok, const char *text);
 
 /* The absolute path of the program that ARGV0 started; the caller frees it. NULL when it cannot be told. */

@@ -408,6 +408,11 @@ int upgrade_adopt(struct upgrade *u, const struct upgrade_state *s, control_fn *
     return u->from ? 0 : -ENOMEM;
 }
 
+static void on_reload_waits(struct reload_asker *asker, const char *text)
+{
+    upgrade_note(container_of(asker, struct upgrade, asker), text);
+}
+
 static void on_reloaded(struct reload_asker *asker, bool ok, const char *text)
 {
     struct upgrade *u = container_of(asker, struct upgrade, asker);
@@ -435,6 +440,7 @@ static void on_reloaded(struct reload_asker *asker, bool ok, const char *text)
 void upgrade_go_on(struct upgrade *u)
 {
     u->running = true;
+    u->asker.on_wait = on_reload_waits;
     u->asker.on_done = on_reloaded;
     reload_ask(u->parts.reload, &u->asker);
 }

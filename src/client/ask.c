@@ -6,6 +6,7 @@
 #include "client/clock.h"
 #include "client/say.h"
 #include "client/target.h"
+#include "control.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -184,6 +185,23 @@ static int take_code(struct ask *ask)
     return (int)code;
 }
 
+/* What the daemon has to say before its answer comes goes to the user. */
+static void take_notes(struct ask *ask)
+{
+    const char *data, *end;
+
+    while (ask->answer.len > 0 && (data = buf_data(&ask->answer))[0] == '#' &&
+           (end = memchr(data, '\n', ask->answer.len))) {
+        size_t len = (size_t)(end - data);
+        char safe[CONTROL_NOTE_MAX];
+
+        text_make_safe(safe, sizeof(safe), data + 1, len - 1);
+        if (!ask->options->quiet)
+            say("%s", safe + strspn(safe, " "));
+        buf_consume(&ask->answer, &ask->account, len + 1);
+    }
+}
+
 static int finish(struct ask *ask)
 {
     int code = take_code(ask);
@@ -202,8 +220,10 @@ int ask_work(struct ask *ask)
 
     while (buf_reserve(&ask->answer, &ask->account, 4096) == 0) {
         n = recv(ask->fd, buf_data(&ask->answer) + ask->answer.len, 4096, MSG_DONTWAIT);
-        if (n > 0)
+        if (n > 0) {
             buf_added(&ask->answer, (size_t)n);
+            take_notes(ask);
+        }
         /* A daemon that closes before it has read all resets the connection; what it said came before. */
         if (n == 0 || (n < 0 && errno == ECONNRESET))
             return finish(ask);

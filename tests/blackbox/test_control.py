@@ -63,7 +63,7 @@ class CommandTest(ControlTest):
         self.assertEqual(client.recv(10), b"x\n")
         status = self.status()
         self.assertLessEqual({"verdict", "since", "version", "pid", "generation", "generations", "workers", "services",
-                              "last_reload"}, set(status))
+                              "last_reload", "waiting_reload"}, set(status))
         self.assertEqual((status["verdict"], status["generation"], status["last_reload"]), ("well", 1, None))
         echo = status["services"]["echo"]
         self.assertEqual((echo["connections"], echo["accepted"], echo["requests"]), (1, 1, 1))

@@ -243,11 +243,19 @@ class CommitTest(ReloadTest):
         clients = self.hold_generations(3)
         self.assertEqual(list(self.generations()), [1, 2, 3, 4])
         answer = self.reload_later()
-        self.wait_log("reload waits: 4 generations live; generation 1 has 1 connection open$")
+        why = "reload waits: 4 generations live; generation 1 has 1 connection open"
+        self.wait_log(why + "$")
         self.assertEqual(list(self.generations()), [1, 2, 3, 4])
+        self.assertRegex(self.ctl("status").stdout, r"(?m)^reload +since \d\d:\d\d: %s$" % why)
+        self.assertEqual(self.status()["waiting_reload"]["message"], why)
+        later = subprocess.Popen([os.path.join(sockdtest.BUILD, "sockctl"), "--control", os.path.join(self.dir, "control.sock"),
+                                  "reload"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(later.stderr.readline(), "sockctl: %s\n" % why)
         clients[0].close()
-        self.assertRegex(answer(), r"\A0 \d+\ngeneration 5: nothing changed")
-        self.assertEqual(self.generations()[5], "serving")
+        self.assertRegex(answer(), r"\A# %s\n0 \d+\ngeneration 5: nothing changed" % why)
+        self.assertIn("generation 6: nothing changed", later.communicate(timeout=sockdtest.TIMEOUT)[0])
+        self.assertIsNone(self.status()["waiting_reload"])
+        self.assertEqual(self.generations()[6], "serving")
         self.assertNotIn(1, self.generations())
 
     def test_A19_term_ends_a_reload_that_waits(self):
@@ -256,7 +264,7 @@ class CommitTest(ReloadTest):
         answer = self.reload_later()
         self.wait_log("reload waits: ")
         self.sockd.signal(TERM)
-        self.assertRegex(answer(), r"\A1 \d+\nreload given up: sockd is stopping\n\Z")
+        self.assertRegex(answer(), r"\A# reload waits: .*\n1 \d+\nreload given up: sockd is stopping\n\Z")
         self.assertEqual(self.sockd.wait(), 0)
 
     def test_H10_each_of_those_who_ask_at_once_gets_a_true_result(self):

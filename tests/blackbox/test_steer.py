@@ -422,6 +422,42 @@ class BoundTest(SteerTest):
         self.assertEqual(self.ctl("status").returncode, 0)
         self.expect_fd_change()
 
+    def test_H1_clients_that_wait_for_an_answer_keep_nobody_out(self):
+        """What they wait for is a generation of before; the fifth has no place beside it."""
+        self.serve(ECHO, top="workers = 1;")
+        for framing in "netstring", "fixed:7", "length:u8":
+            self.connect()
+            self.wait_for(lambda: self.status()["workers"][0]["connections"] == 1)
+            self.assertEqual(self.reload("workers = 1;" + self.service(ECHO + 'framing = "%s";' % framing)).returncode, 0)
+        waiting = [self.reload_later() for _ in range(12)]
+        self.wait_log("reload waits: ")
+        for _ in range(8):
+            self.ask()
+        self.assertRegex(self.reload_later()(), r"\A1 \d+\nmany clients wait for a reload already; try again\n\Z")
+        self.assertEqual(self.ctl("kill", min(c["id"] for c in self.connections())).returncode, 0)
+        for answer in waiting:
+            self.assertRegex(answer(), r"\A(# reload waits: .*\n)*0 \d+\ngeneration ")
+
+    def test_H1_not_too_many_wait_for_an_answer(self):
+        """A worker that is stopped answers nobody who asks for its connections."""
+        self.serve(ECHO, top="workers = 1;")
+        worker, = self.status()["workers"]
+        os.kill(worker["pid"], signal.SIGSTOP)
+        self.wait_for(lambda: sockdtest.process_state(worker["pid"]) == "T")
+        refusal = b"1 55\ntoo many clients wait for an answer already; try again\n"
+
+        def ask_seventeen():
+            clients = [self.unix("control.sock") for _ in range(17)]
+            for client in clients:
+                client.sendall(b"connections\n")
+            self.ask()
+            answers = [self.receive_all(client) for client in clients]
+            self.assertNotIn(refusal, answers[:16])
+            return answers[16] == refusal  # unless the others were answered already, after a second
+
+        self.wait_for(ask_seventeen, what="one too many")
+        os.kill(worker["pid"], signal.SIGCONT)
+
     def test_C1_without_a_free_descriptor_the_next_look_is_soon(self):
         self.serve(ECHO)
         with self.strace(self.sockd.pid, "inject=accept4:error=EMFILE:when=1"), Clock() as clock:
