@@ -109,8 +109,10 @@ struct generation {
     bool *drained;              /* owns; by service */
     char **trouble;             /* owns; by service: why its handler does not work, NULL: it does */
     uint64_t *trouble_since_ms; /* owns; by service */
-    bool *shelved;              /* owns; by service: its workers leave it out, see trial.h */
-    struct trial *trials;       /* owns; by service */
+    uint64_t *proof_since_ms;   /* owns; by service: since when it works again, and has to prove it; 0: not */
+    struct loop_timer proof_timer;
+    bool *shelved;        /* owns; by service: its workers leave it out, see trial.h */
+    struct trial *trials; /* owns; by service */
     uint64_t started_ms;
     time_t since; /* when it began to serve */
     struct loop_timer end_timer;

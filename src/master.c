@@ -144,12 +144,15 @@ static const struct signal_row {
 };
 #define SIGNALS (sizeof(signal_rows) / sizeof(signal_rows[0]))
 
+/* Of the lines about signals that ask for something; a stop is always told. */
+#define ASKED_PER_SECOND 5
+
 static void obey_signal(struct master *master, const struct signal_row *row,
                         const struct signalfd_siginfo *info)
 {
     const struct addr sender = { .family = AF_UNIX, .uid = info->ssi_uid, .pid = (pid_t)info->ssi_pid };
 
-    if (row->change)
+    if (row->change && (row->run == master_stop || log_limit_take(&master->asked, LOG_NOTICE)))
         log_write(LOG_NOTICE, &(struct log_about){ .id = LOG_ID_CONTROL, .peer = &sender }, "%s",
                   row->change);
     row->run(master);
@@ -350,6 +353,7 @@ static int open_all(struct master *master)
     master->generations.shortages = master->shortages;
     master->generations.stats = master->stats;
     master->exporter.process.stats = master->stats;
+    log_limit_init(&master->asked, &master->loop, NULL, " about signals", ASKED_PER_SECOND);
     return open_signals(master);
 }
 
@@ -363,6 +367,7 @@ static void close_all(struct master *master)
     store_done(&master->store);
     shortages_stop(master->shortages);
     loop_remove(&master->loop, &master->signals);
+    log_limit_done(&master->asked);
     fd_close(&master->signal_fd);
     exporter_seat_done(&master->exporter);
     listeners_done(&master->listeners);

@@ -6,6 +6,7 @@
 #ifndef SOCKD_MASTER_H
 #define SOCKD_MASTER_H
 
+#include "base/log_limit.h"
 #include "base/loop.h"
 #include "census.h"
 #include "conf.h"
@@ -41,6 +42,7 @@ struct master {
     struct loop loop;
     struct loop_source signals;
     int signal_fd; /* owns */
+    struct log_limit asked;
     struct stats *stats;
     struct listeners listeners;
     struct store store;

@@ -32,8 +32,9 @@ int seats_make_as(struct generation *g, size_t n_workers, bool has_spawner, cons
 {
     g->trouble = calloc(g->conf->n_services + 1, sizeof(*g->trouble));
     g->trouble_since_ms = calloc(g->conf->n_services + 1, sizeof(*g->trouble_since_ms));
+    g->proof_since_ms = calloc(g->conf->n_services + 1, sizeof(*g->proof_since_ms));
     g->seats = calloc(n_workers + has_spawner, sizeof(*g->seats));
-    if (!g->seats || !g->trouble || !g->trouble_since_ms || trials_make(g) < 0)
+    if (!g->seats || !g->trouble || !g->trouble_since_ms || !g->proof_since_ms || trials_make(g) < 0)
         return -ENOMEM;
     g->n_seats = n_workers;
     g->has_spawner = has_spawner;

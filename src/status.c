@@ -69,6 +69,28 @@ static ssize_t find_trouble(const struct generation *g, char why[STATUS_LINE_MAX
     return -1;
 }
 
+static size_t count_troubles(const struct generation *g)
+{
+    char why[STATUS_LINE_MAX];
+    size_t n = 0;
+
+    for (size_t i = 0; i < g->conf->n_services; i++)
+        n += status_service_why(g, i, why)[0] != '\0';
+    return n;
+}
+
+/* "price: all 20 helpers are busy (and 2 more services)" */
+static void print_troubles(const struct generation *g, size_t service, const char *why,
+                           char buf[STATUS_LINE_MAX])
+{
+    size_t more = count_troubles(g) - 1;
+    int n = snprintf(buf, STATUS_LINE_MAX, "%s: %.150s", g->conf->services[service].name, why);
+
+    if (more > 0)
+        snprintf(buf + n, STATUS_LINE_MAX - (size_t)n, " (and %zu more service%s)", more,
+                 more == 1 ? "" : "s");
+}
+
 static enum verdict judge(const struct status *status)
 {
     const struct generation *g = status_newest(status);
@@ -127,7 +149,7 @@ char *status_why(const struct status *status, char buf[STATUS_LINE_MAX])
                  process_print(name, &seat->process),
                  text_print_duration(pause, seat->again.due_ms > now_ms ? seat->again.due_ms - now_ms : 0));
     else if (g && (service = find_trouble(g, why)) >= 0)
-        snprintf(buf, STATUS_LINE_MAX, "%s: %.180s", g->conf->services[service].name, why);
+        print_troubles(g, (size_t)service, why, buf);
     return buf;
 }
 
@@ -276,10 +298,13 @@ static void print_listeners(const struct generation *g, const struct service *se
 static void print_service(const struct generation *g, size_t service, FILE *out)
 {
     const struct service *s = &g->conf->services[service];
+    char why[STATUS_LINE_MAX];
 
     fprintf(out, "\n%s on ", s->name);
     print_listeners(g, s, out);
     fputs(g->drained[service] ? ": drained\n" : "\n", out);
+    if (status_service_why(g, service, why)[0])
+        fprintf(out, "  degraded: %s\n", why);
     for (const struct stats_row *row = stats_rows; row->name; row++) {
         uint64_t n = status_number(g, service, row);
         bool always = row->offset == offsetof(struct stats_service, connections) ||

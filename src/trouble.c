@@ -9,6 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A handler that works again must have done so for this long: one that comes up and dies, again and again, is
+ * one trouble. */
+#define PROOF_MS 2000
+
 static void tell_well(const struct generation *g, size_t service)
 {
     struct log_about about = { .id = LOG_ID_SERVICE_WELL,
@@ -17,23 +21,64 @@ static void tell_well(const struct generation *g, size_t service)
     char span[TEXT_NUMBER_MAX];
 
     log_write(LOG_NOTICE, &about, "well again after %s",
-              text_print_duration(span, loop_now(g->all->loop) - g->trouble_since_ms[service]));
+              text_print_duration(span, g->proof_since_ms[service] - g->trouble_since_ms[service]));
 }
 
-/* Told when the first worker says so, and when the last takes it back. */
+static void forget(struct generation *g, size_t service)
+{
+    free(g->trouble[service]);
+    g->trouble[service] = NULL;
+    g->proof_since_ms[service] = 0;
+}
+
+static void on_proof(struct loop_timer *timer)
+{
+    struct generation *g = container_of(timer, struct generation, proof_timer);
+    uint64_t now_ms = loop_now(g->all->loop), next_ms = 0;
+
+    for (size_t i = 0; i < g->conf->n_services; i++) {
+        uint64_t due_ms = g->proof_since_ms[i] + PROOF_MS;
+
+        if (g->proof_since_ms[i] == 0)
+            continue;
+        if (due_ms > now_ms) {
+            next_ms = next_ms == 0 || due_ms < next_ms ? due_ms : next_ms;
+            continue;
+        }
+        if (!generation_is_leaving(g))
+            tell_well(g, i);
+        forget(g, i);
+    }
+    if (next_ms > 0)
+        loop_timer_set(g->all->loop, timer, next_ms, on_proof);
+    g->all->hooks->on_change(g->all->owner);
+}
+
+/* The last worker takes it back. */
 static void end_trouble(struct generation *g, size_t service)
 {
+    uint64_t now_ms = loop_now(g->all->loop);
+
     for (size_t i = 0; i < g->n_seats; i++)
         if (g->seats[i].troubled[service])
             return;
     if (!g->trouble[service] || g->shelved[service])
         return;
-    free(g->trouble[service]);
-    g->trouble[service] = NULL;
-    if (!generation_is_leaving(g))
-        tell_well(g, service);
+    if (generation_is_leaving(g)) {
+        forget(g, service);
+        return;
+    }
+    g->proof_since_ms[service] = now_ms;
+    if (!g->proof_timer.place)
+        loop_timer_set(g->all->loop, &g->proof_timer, now_ms + PROOF_MS, on_proof);
 }
 
+void trouble_stop(struct generation *g)
+{
+    loop_timer_stop(g->all->loop, &g->proof_timer);
+}
+
+/* Told when the first worker says so. */
 static void begin_trouble(struct generation *g, size_t service, const char *why)
 {
     char safe[CHANNEL_TEXT_MAX], text[CHANNEL_TEXT_MAX + 80];
@@ -44,6 +89,7 @@ static void begin_trouble(struct generation *g, size_t service, const char *why)
     text_make_safe(safe, sizeof(safe), why, strlen(why));
     free(g->trouble[service]);
     g->trouble[service] = strdup(safe);
+    g->proof_since_ms[service] = 0;
     if (first)
         g->trouble_since_ms[service] = loop_now(g->all->loop);
     if (generation_is_leaving(g))

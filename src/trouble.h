@@ -1,7 +1,7 @@
 /*
  * What workers say of their handlers: that one does not work, and that it works again. It fails a generation
- * that is not to be patient, and degrades one that serves. Runs in the master, which trusts no number and no
- * text here.
+ * that is not to be patient, and degrades one that serves, until all have worked again for some time. Runs in
+ * the master, which trusts no number and no text here.
  */
 #ifndef SOCKD_TROUBLE_H
 #define SOCKD_TROUBLE_H
@@ -13,6 +13,9 @@
 void trouble_tell(struct seat *seat, uint32_t service, const char *why);
 /* Its process is gone, and what it said with it. */
 void trouble_forget(struct seat *seat);
+
+/* The generation ends. */
+void trouble_stop(struct generation *g);
 
 /* SERVICE is shelved, see trial.h: no worker has to say so. */
 void trouble_shelve(struct generation *g, size_t service, const char *why);

@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import threading
@@ -115,6 +116,28 @@ class ViewTest(SteerTest):
         self.assertIn("did you mean echo?", self.refuse("drain", "ecko"))
         self.assertIn("debug, info", self.refuse("log-level", "loud", code=2))
         self.assertIn("such as 1.2.17", self.refuse("kill", "echo", code=2))
+
+
+class VerdictTest(SteerTest):
+    def test_a_handler_that_comes_up_and_dies_again_and_again_is_one_trouble(self):
+        """It lives for longer than what counts as up, and for less than what proves anything."""
+        self.expect_log("helper 1 .* exited with status 5", "degraded: ")
+        self.serve('handler = "helper"; command = [ "/bin/bash", "-c", "read -r -t 0.4 x; exit 5" ];',
+                   top="workers = 1;")
+        self.wait_counter("helper_deaths", lambda n: n >= 4)
+        edges = [line for line in self.sockd.log if re.search("degraded: |well again", line)]
+        self.assertEqual(len(edges), 1, edges)
+        self.assertRegex(self.ctl("status").stdout, r"\Adegraded since .*: echo: helper 1 exited with status 5; ")
+
+    def test_the_verdict_counts_the_services_that_are_not_well_and_each_says_why(self):
+        self.expect_log("helper 1 .* exited with status 1", "degraded: ")
+        dead = '{ host = "$addr"; port = $port%s; handler = "helper"; command = "/bin/false"; };'
+        self.start("workers = 1;\nservices: { a: %s b: %s c: { host = \"$addr\"; port = $port2; %s }; };"
+                   % (dead % "", dead % "1", ECHO))
+        self.wait_for(lambda: all(s["why"] for n, s in self.status()["services"].items() if n != "c"))
+        text = self.ctl("status").stdout
+        self.assertRegex(text, r"\Adegraded since .*: a: helper 1 exited with status 1 \(and 1 more service\); ")
+        self.assertEqual(text.count("\n  degraded: helper 1 exited with status 1\n"), 2)
 
 
 class ConnectionsTest(SteerTest):

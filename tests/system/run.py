@@ -218,7 +218,7 @@ def test_exposure_is_1_5_or_better(_):
 def test_units_differ_only_where_the_instance_is_named(_):
     def lines(name):
         with open(os.path.join(ROOT, "systemd", name)) as f:
-            text = f.read().replace(" -f /etc/sockd-%i.conf", "").replace("sockd-%i", "sockd").replace(" (%i)", "")
+            text = f.read().replace(" -f /etc/sockd-%i.conf", "").replace(" -i %i", "").replace("sockd-%i", "sockd").replace(" (%i)", "")
         return text[text.index("[Unit]"):]
     if lines("sockd.service") != lines("sockd@.service"):
         raise RuntimeError("sockd.service and sockd@.service differ in more than %i")
