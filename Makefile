@@ -120,8 +120,8 @@ system: ## the package in containers that boot systemd; RELEASES="bookworm", SCE
 source-lint: ## which file includes which, and how long one is
 	@$(RUN) -o $B/counts/source source-lint '$(PYTHON) tests/source.py'
 
-man-lint: ## the manual pages, by mandoc
-	@$(RUN) -o $B/counts/man man-lint $(MAN:%='mandoc -T lint -W warning %')
+man-lint: ## the manual pages, by mandoc, and by groff where it is
+	@$(RUN) -o $B/counts/man man-lint '$(PYTHON) tests/man.py $(MAN)'
 
 sanitize: ## the tests once more with AddressSanitizer and UndefinedBehaviorSanitizer
 	@SOCKD_SLOW=4 ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
