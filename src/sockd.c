@@ -164,6 +164,12 @@ static int check_options(const struct options *o)
         return misuse("--framing and --program exclude each other");
     if (o->check && o->show)
         return misuse("--check and --show-config exclude each other");
+    if ((o->check || o->show) && (o->single_process || o->control || o->log_level >= 0))
+        return misuse("%s means nothing to %s",
+                      o->single_process ? "--single-process"
+                      : o->control      ? "--control"
+                                        : "--log-level",
+                      o->check ? "--check" : "--show-config");
     return 0;
 }
 

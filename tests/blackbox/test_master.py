@@ -92,7 +92,8 @@ class StartTest(MasterTest):
         self.assertIn(len(self.pids()), range(1, len(os.sched_getaffinity(0)) + 1))
 
     def test_an_unusable_command_line_is_64_and_one_line(self):
-        for args in (["--nonsense"], ["-x"], ["extra"], ["-f"], ["--log-level", "loud"], ["--check=1"], ["-t", "-T"]):
+        for args in (["--nonsense"], ["-x"], ["extra"], ["-f"], ["--log-level", "loud"], ["--check=1"], ["-t", "-T"],
+                     ["-t", "--single-process"], ["-t", "--control", "x"], ["-T", "--log-level", "debug"]):
             with self.subTest(args):
                 done = self.run_sockd(*args)
                 self.assertEqual((done.returncode, done.stdout), (64, ""))
