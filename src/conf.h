@@ -18,7 +18,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define CONF_FILE "/etc/sockd.conf"
+#define CONF_FILE             "/etc/sockd.conf"
+#define CONF_FILE_OF_INSTANCE "/etc/sockd-%s.conf"
 /* The directory of services beside a file has its name without ".conf", with ".d": /etc/sockd.d. */
 
 /* Services in one configuration. */

@@ -49,6 +49,8 @@ static int make_message(const struct bench_plan *plan, const struct options *o, 
 
     if (o->n_words > 0 && o->size_given)
         return say_misuse("--size cannot stand with a message");
+    if (o->verify && o->expect)
+        return say_misuse("--verify cannot stand with --expect");
     if (o->n_words > 0)
         return read_text(o, o->words[0], ret, ret_len);
     *ret_len = o->size_given ? o->size : is_fixed ? plan->target.framing.size : MESSAGE_LEN;

@@ -148,8 +148,8 @@ static const struct row rows[] = {
     { 266, "processes", "N", OPTIONS_BENCH, "bench: processes that make the load (1)", .set = set_processes },
     { 267, "verify", NULL, OPTIONS_BENCH, "bench: a reply must be its request", FLAG(verify) },
     { 268, "expect", "TEXT", OPTIONS_BENCH, "bench: a reply must be TEXT", TEXT(expect) },
-    { 259, "control", "PATH", OPTIONS_ALL, "the daemon's control socket", TEXT(control) },
-    { 'i', "instance", "NAME", OPTIONS_ALL, "the daemon of sockd@NAME.service", TEXT(instance) },
+    { 259, "control", "PATH", OPTIONS_DAEMON, "the daemon's control socket", TEXT(control) },
+    { 'i', "instance", "NAME", OPTIONS_DAEMON | OPTIONS_TARGET, "the daemon, or with -s the configuration, of sockd@NAME", TEXT(instance) },
     { 260, "json", NULL, OPTIONS_JSON, "what status, top, bench and their like say, as JSON", FLAG(json) },
     { 'q', "quiet", NULL, OPTIONS_ALL, "no words on standard error", FLAG(quiet) },
     { 261, "help", NULL, OPTIONS_ALL, "this text", FLAG(help) },
@@ -226,13 +226,9 @@ int options_parse(struct options *ret, int argc, char **argv)
     const struct row *row;
     int key, r;
 
-    *ret = (struct options){ .config = CONF_FILE,
-                             .timeout_ms = 10000,
-                             .count = 4,
-                             .interval_ms = 1000,
-                             .connections = 50,
-                             .depth = 1,
-                             .processes = 1 };
+    *ret = (struct options){
+        .timeout_ms = 10000, .count = 4, .interval_ms = 1000, .connections = 50, .depth = 1, .processes = 1
+    };
     ret->framing.kind = FRAME_LINE;
     fill_getopt(longs, shorts);
     opterr = 0;
@@ -261,6 +257,14 @@ int options_check(const struct options *o, unsigned groups)
             return say_misuse("-%c means nothing to %s", rows[i].key, o->command);
         return say_misuse("--%s means nothing to %s", rows[i].name, o->command);
     }
+    if (o->instance && o->control)
+        return say_misuse("-i cannot stand with --control");
+    if (groups & OPTIONS_DAEMON)
+        return 0;
+    if (!o->service && (o->instance || o->config))
+        return say_misuse("%s means nothing to %s without -s", o->instance ? "-i" : "--config", o->command);
+    if (o->instance && o->config)
+        return say_misuse("-i cannot stand with --config");
     return 0;
 }
 

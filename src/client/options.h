@@ -13,8 +13,8 @@
 
 /* What a group of commands understands; a command names all its groups. */
 enum option_group {
-    OPTIONS_ALL = 1,        /* -q, --help, --version; --control and -i, so that an alias may hold them */
-    OPTIONS_TARGET = 2,     /* whom to talk to */
+    OPTIONS_ALL = 1,        /* -q, --help, --version */
+    OPTIONS_TARGET = 2,     /* whom to talk to; of them -i and --config only with -s */
     OPTIONS_FRAMING = 4,    /* -F */
     OPTIONS_DATAGRAM = 8,   /* -u */
     OPTIONS_TIMEOUT = 16,   /* -w */
@@ -25,6 +25,7 @@ enum option_group {
     OPTIONS_JSON = 512,     /* --json */
     OPTIONS_COUNT = 1024,   /* -n */
     OPTIONS_BENCH = 2048,   /* the load of bench */
+    OPTIONS_DAEMON = 4096,  /* --control, -i */
 };
 
 struct options {
@@ -36,8 +37,8 @@ struct options {
     const char *host, *port, *path; /* NULL: not said */
     bool datagrams, ipv4, ipv6;
     bool framing_given;
-    struct framing framing; /* line when not given */
-    const char *service, *config;
+    struct framing framing;       /* line when not given */
+    const char *service, *config; /* NULL: not said */
     bool timeout_given;
     uint64_t timeout_ms; /* 0: no limit */
 
@@ -57,7 +58,7 @@ struct options {
 
 /* 0, or the exit status of a misuse that was spoken of. */
 int options_parse(struct options *ret, int argc, char **argv);
-/* Says which option means nothing to a command of these GROUPS; as options_parse. */
+/* Says which option means nothing to a command of these GROUPS, or beside another; as options_parse. */
 int options_check(const struct options *o, unsigned groups);
 /* The table as lines of help. */
 void options_print_help(FILE *out);

@@ -9,8 +9,10 @@
 #include "client/clock.h"
 #include "client/say.h"
 #include "conf.h"
+#include "control_path.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -84,15 +86,33 @@ static int say_unknown_service(const struct conf *conf, const char *name)
     return r;
 }
 
+/* The file of --config, of -i, or the usual one: 0 or an exit status. */
+static int find_file(char *ret, size_t size, const struct options *o)
+{
+    char path[CONTROL_PATH_MAX];
+
+    if (o->config)
+        return copy(ret, size, o->config, "path");
+    if (!o->instance)
+        return copy(ret, size, CONF_FILE, "path");
+    if (control_path_instance(o->instance, path, sizeof(path)) < 0)
+        return say_misuse("\"%s\" is no name of an instance", o->instance);
+    snprintf(ret, size, CONF_FILE_OF_INSTANCE, o->instance);
+    return 0;
+}
+
 static int read_service(struct target *ret, const struct options *o)
 {
     struct complaints complaints;
     struct conf *conf = NULL;
     const struct service *s;
-    int r;
+    char file[PATH_MAX];
+    int r = find_file(file, sizeof(file), o);
 
+    if (r)
+        return r;
     complaints_init(&complaints);
-    r = conf_load(o->config, &complaints, &conf);
+    r = conf_load(file, &complaints, &conf);
     if (r < 0) {
         r = EXIT_MISUSED;
         for (const struct complaint *c = complaints.first; c; c = c->next)

@@ -375,6 +375,10 @@ class ServiceTest(ClientTest):
         done = self.sockctl("--config", self.dir + "/none.conf", "-s", "price", "send", "a")
         self.assert_refused(done, "none.conf.*No such file", status=2)
 
+    def test_an_instance_has_a_configuration_of_its_own(self):
+        done = self.sockctl("-i", "not-there", "-s", "price", "send", "a")
+        self.assert_refused(done, "/etc/sockd-not-there.conf.*No such file", status=2)
+
 
 class MisuseTest(ClientTest):
     def test_misuse_is_one_line_that_says_where_help_is(self):
@@ -384,7 +388,8 @@ class MisuseTest(ClientTest):
                       ["send", "-F", "fixed:3", "four"], ["send", "-e", r"\q"], ["send", "-f", "/dev/null", "a"],
                       ["pipe", "-u"], ["send", "a\nb"], ["-i", "../x", "status"], ["send", "-U", "x" * 200, "a"],
                       ["-Z"], ["--nothing-like-it"], ["--control"], ["--json=1", "status"], ["ping", "-e", r"\q"],
-                      ["ping", "-F", "fixed:3", "four"], ["bench", "-e", r"\q"], ["bench", "--size", "3", "four"]):
+                      ["ping", "-F", "fixed:3", "four"], ["bench", "-e", r"\q"], ["bench", "--size", "3", "four"],
+                      ["-i", "../x", "-s", "a", "send"]):
             with self.subTest(words):
                 done = self.sockctl(*words)
                 self.assert_refused(done, "see sockctl --help", status=2)
@@ -395,6 +400,17 @@ class MisuseTest(ClientTest):
                             (["--json=1", "status"], "--json takes no value"),
                             (["ping", "-F", "fixed:3", "four"], "framing fixed:3 cannot carry this message"),
                             (["bench", "--size", "3", "four"], "--size cannot stand with a message")):
+            with self.subTest(words):
+                self.assert_refused(self.sockctl(*words), text, status=2)
+
+    def test_an_option_that_would_say_nothing_is_misuse(self):
+        for words, text in ((["-i", "web", "send", "a"], "-i means nothing to send without -s"),
+                            (["--config", "/x", "ping"], "--config means nothing to ping without -s"),
+                            (["--control", "/x", "send", "a"], "--control means nothing to send"),
+                            (["-i", "a", "--control", "/x", "status"], "-i cannot stand with --control"),
+                            (["-i", "a", "--config", "/x", "-s", "a", "send"], "-i cannot stand with --config"),
+                            (["--config", "/x", "status"], "--config means nothing to status"),
+                            (["bench", "--verify", "--expect", "a"], "--verify cannot stand with --expect")):
             with self.subTest(words):
                 self.assert_refused(self.sockctl(*words), text, status=2)
 

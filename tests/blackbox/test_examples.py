@@ -34,7 +34,7 @@ class ExampleTest(SockdTest):
         return self.start("workers = 2;")
 
     def send(self, framing, message):
-        done = self.ctl("-H", self.addr, "-p", self.port(), "-F", framing, "send", message)
+        done = self.run_program("sockctl", "-H", self.addr, "-p", self.port(), "-F", framing, "send", message)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 

@@ -22,7 +22,7 @@ class SmokeTest(SockdTest):
 
     def test_sockctl_send_prints_the_reply(self):
         self.serve('handler = "echo";')
-        done = self.ctl("-H", self.addr, "-p", self.port(), "send", HERO.decode())
+        done = self.run_program("sockctl", "-H", self.addr, "-p", self.port(), "send", HERO.decode())
         self.assertEqual((done.returncode, done.stdout, done.stderr), (0, HERO.decode() + "\n", ""))
 
     def test_all_workers_are_children_of_the_master(self):
