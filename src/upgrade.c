@@ -112,6 +112,15 @@ static void refuse(struct upgrade *u, const char *why)
     upgrade_answer(u, false, text);
 }
 
+/* "/usr/sbin/sockd exited with status 1" */
+static void refuse_program(struct upgrade *u, const char *between, const char *why)
+{
+    char text[sizeof(u->said)];
+
+    snprintf(text, sizeof(text), "%.*s%s%s", (int)sizeof(text) / 2, u->parts.program.path, between, why);
+    refuse(u, text);
+}
+
 /* NULL: it can be. */
 static const char *obstacle(const struct upgrade *u)
 {
@@ -242,7 +251,7 @@ static void go(struct upgrade *u)
     }
     log_event(LOG_NOTICE, LOG_ID_UPGRADING, "upgrading: %s", u->parts.program.path);
     int r = become(u);
-    refuse(u, strerror(-r));
+    refuse_program(u, ": ", strerror(-r));
 }
 
 static void on_look_again(struct loop_timer *timer)
@@ -298,14 +307,16 @@ bool upgrade_reaped(struct upgrade *u, pid_t pid, int status)
     read_words(u);
     bool yes = WIFEXITED(status) && WEXITSTATUS(status) == 0 && said_yes(u);
     forget_check(u);
-    snprintf(why, sizeof(why), "the new program %s%s", spawn_print_status(how, status),
+    snprintf(why, sizeof(why), "%s%s", spawn_print_status(how, status),
              status == 0 ? ", and did not say that it takes over" : "");
     if (u->late)
-        refuse(u, "the new program did not answer within 10 s");
+        refuse_program(u, " ", "did not answer within 10 s");
     else if (yes)
         go(u);
+    else if (WIFEXITED(status) && WEXITSTATUS(status) != 0 && u->said_len > 0)
+        refuse(u, u->said);
     else
-        refuse(u, !WIFEXITED(status) || WEXITSTATUS(status) == 0 || u->said_len == 0 ? why : u->said);
+        refuse_program(u, " ", why);
     return true;
 }
 
@@ -335,18 +346,20 @@ static int start_check(struct upgrade *u, int state_fd, int words_fd, enum spawn
     return 0;
 }
 
-/* 0 or -errno. */
-static int check(struct upgrade *u)
+/* 0; or -errno, and whether that is about the program. */
+static int check(struct upgrade *u, bool *ret_of_program)
 {
     struct upgrade_state state;
     enum spawn_step step = SPAWN_STEP_PREPARE;
     int words[2] = { -1, -1 };
     int state_fd = write_state(u, &state);
 
+    *ret_of_program = false;
     if (state_fd < 0)
         return state_fd;
     upgrade_state_done(&state);
     int r = pipe2(words, O_CLOEXEC) < 0 ? -errno : fd_set_nonblock(words[0], 1);
+    *ret_of_program = r == 0;
     if (r == 0)
         r = stat(u->parts.program.path, &u->before) < 0 ? -errno : 0;
     if (r == 0)
@@ -362,6 +375,7 @@ static int check(struct upgrade *u)
 void upgrade_ask(struct upgrade *u, struct control_client *client)
 {
     const char *why = obstacle(u);
+    bool of_program = false;
 
     if (client)
         upgrade_add_waiter(u, client);
@@ -372,10 +386,12 @@ void upgrade_ask(struct upgrade *u, struct control_client *client)
     u->said_len = 0;
     u->began_ms = loop_now(loop_of(u));
     u->deadline_ms = u->began_ms + WITHIN_MS;
-    int r = why ? 0 : check(u);
+    int r = why ? 0 : check(u, &of_program);
     if (r < 0 && u->pid)
         spawn_end_now(u->pid);
-    if (why || r < 0)
+    if (of_program && r < 0)
+        refuse_program(u, ": ", strerror(-r));
+    else if (why || r < 0)
         refuse(u, why ? why : strerror(-r));
     else
         loop_timer_set(loop_of(u), &u->timer, u->deadline_ms, on_late);

@@ -383,11 +383,11 @@ class UpgradeTest(SockdTest):
     def test_a_program_that_fails_is_refused(self):
         self.start_copy(self.service(ECHO))
         client = self.connect()
-        for what, why in ((dict(source="/bin/false"), "exited with status 1"),
-                          (dict(source="/bin/true"), "did not say that it takes over"),
+        for what, why in ((dict(source="/bin/false"), "/sockd exited with status 1"),
+                          (dict(source="/bin/true"), "/sockd exited with status 0, and did not say that it takes over"),
                           (dict(text="#!/bin/sh\necho broken; exit 3\n"), "broken"),
-                          (dict(text="#!/bin/sh\nkill -KILL $$\n"), "ended by signal 9"),
-                          (dict(text="no program\n"), "Exec format error|Permission denied")):
+                          (dict(text="#!/bin/sh\nkill -KILL $$\n"), "/sockd was ended by signal 9"),
+                          (dict(text="no program\n"), "/sockd: (Exec format error|Permission denied)")):
             with self.subTest(why=why):
                 self.replace(**what)
                 self.check_refused(why)
@@ -416,7 +416,7 @@ class UpgradeTest(SockdTest):
     def test_a_program_that_is_gone_is_refused(self):
         self.start_copy(self.service(ECHO))
         os.unlink(self.binary)
-        self.check_refused("No such file")
+        self.check_refused("/sockd: No such file")
 
     def test_a_program_that_hangs_is_refused(self):
         self.start_copy(self.service(ECHO))
