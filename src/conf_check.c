@@ -5,6 +5,7 @@
  */
 #include "conf_check.h"
 
+#include "base/text.h"
 #include "conf_key.h"
 #include "conf_text.h"
 #include "exec_path.h"
@@ -204,14 +205,16 @@ int (*conf_check_plugin)(const char *path, char *why, size_t size);
 static void check_plugin(const struct check *c)
 {
     const struct service *s = c->service;
-    char why[EXEC_WHY_MAX];
+    char why[EXEC_WHY_MAX], safe[EXEC_WHY_MAX / 2];
 
     if (!s->plugin && missing(c, "plugin"))
         at_service(c, "needs a plugin, such as plugin = \"/usr/lib/name.so\"");
     if (!s->plugin || !s->enabled)
         return;
     if (access(s->plugin, R_OK) < 0) {
-        snprintf(why, sizeof(why), "cannot be read: %s", strerror(errno));
+        int error = errno;
+        text_escape(safe, sizeof(safe), s->plugin, strlen(s->plugin));
+        snprintf(why, sizeof(why), "%s: %s", safe, strerror(error));
         at_key(c, true, "plugin", why);
     } else if (conf_check_plugin && conf_check_plugin(s->plugin, why, sizeof(why)) < 0) {
         at_key(c, true, "plugin", why);

@@ -388,7 +388,7 @@ class UnusableTest(PluginTest):
 
     def test_G13_check_of_a_file_that_is_none(self):
         self.write("text.so", "no shared object")
-        for path, fault in ("/nowhere.so", "cannot be read: No such file or directory"), \
+        for path, fault in ("/nowhere.so", "/nowhere.so: No such file or directory"), \
                            ("$dir/text.so", "cannot be loaded: .*"), ("$dir", "cannot be loaded: .*"):
             status, said = self.check('plugin = "%s";' % path)
             self.assertEqual(status, 78)
