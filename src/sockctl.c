@@ -122,6 +122,8 @@ int main(int argc, char **argv)
     if (command->max_words >= 0 && options.n_words > command->max_words)
         return say_misuse("%s does not know what to do with \"%s\"", command->name,
                           options.words[command->max_words]);
+    if (options.n_words == 0 && command->words[0] && command->words[0] != '[')
+        return say_misuse("%s needs %s", command->name, command->words);
     say_set_quiet(options.quiet);
     return command->run(&options);
 }

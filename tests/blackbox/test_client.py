@@ -410,7 +410,8 @@ class MisuseTest(ClientTest):
                             (["-i", "a", "--control", "/x", "status"], "-i cannot stand with --control"),
                             (["-i", "a", "--config", "/x", "-s", "a", "send"], "-i cannot stand with --config"),
                             (["--config", "/x", "status"], "--config means nothing to status"),
-                            (["bench", "--verify", "--expect", "a"], "--verify cannot stand with --expect")):
+                            (["bench", "--verify", "--expect", "a"], "--verify cannot stand with --expect"),
+                            (["drain"], "drain needs SERVICE"), (["kill"], "kill needs CONNECTION")):
             with self.subTest(words):
                 self.assert_refused(self.sockctl(*words), text, status=2)
 

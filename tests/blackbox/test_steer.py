@@ -112,7 +112,10 @@ class ViewTest(SteerTest):
 
     def test_commands_say_how_they_are_used(self):
         self.serve(ECHO)
-        self.assertEqual(self.refuse("drain", code=2), "usage: drain SERVICE\n")
+        self.assertEqual(self.refuse("drain", code=2), "sockctl: drain needs SERVICE; see sockctl --help\n")
+        with self.unix("control.sock") as client:
+            client.sendall(b"drain\n")
+            self.assertEqual(self.receive_all(client), b"2 21\nusage: drain SERVICE\n")
         self.assertIn("did you mean echo?", self.refuse("drain", "ecko"))
         self.assertIn("debug, info", self.refuse("log-level", "loud", code=2))
         self.assertIn("such as 1.2.17", self.refuse("kill", "echo", code=2))
