@@ -79,22 +79,33 @@ void command_resume(struct master *master, struct control_client *client, const 
     set_drained(master, client, line->arg[0], false);
 }
 
+/* Nothing, when the level of this moment hides it. */
+static void log_change(struct control_client *client, int level, const char *why)
+{
+    control_log(client, NULL, "log level %s%s, by sockctl", log_level_word(level), why);
+}
+
 void command_log_level(struct master *master, struct control_client *client, const struct control_line *line)
 {
     bool is_default = strcmp(line->arg[0], "default") == 0;
-    int level = is_default ? master->setup->log_level : log_parse_level(line->arg[0]);
+    int wanted = is_default ? master->setup->log_level : log_parse_level(line->arg[0]);
+    const char *why = is_default ? ", as configured" : "";
 
-    if (level < 0 && !is_default) {
+    if (wanted < 0 && !is_default) {
         answer(client, CONTROL_USAGE,
                "the levels are debug, info, notice, warning and error; default is the configured one\n");
         return;
     }
-    generations_set_log_level(&master->generations, level);
-    level = status_log_level(&master->status);
-    exporter_seat_set_log_level(&master->exporter, level);
-    const char *why = is_default ? ", as configured" : "";
-    control_log(client, NULL, "log level %s%s, by sockctl", log_level_word(level), why);
-    answer(client, CONTROL_OK, "log level %s%s\n", log_level_word(level), why);
+    const struct generation *g = status_newest(&master->status);
+    int before = status_log_level(&master->status);
+    int after = wanted >= 0 ? wanted : g ? g->conf->log_level : before;
+    if (after < before)
+        log_change(client, after, why);
+    generations_set_log_level(&master->generations, wanted);
+    exporter_seat_set_log_level(&master->exporter, after);
+    if (after >= before)
+        log_change(client, after, why);
+    answer(client, CONTROL_OK, "log level %s%s\n", log_level_word(after), why);
 }
 
 /* A client that wants a connection ended: first it is looked whether there is one. */

@@ -392,6 +392,13 @@ class LogLevelTest(SteerTest):
         self.say("log-level", "debug")
         self.assertEqual(self.say("log-level", "default"), "log level warning, as configured\n")
 
+    def test_each_change_that_one_of_its_levels_shows_is_logged(self):
+        self.serve(ECHO, top='log_level = "info";')
+        for level, change in (("warning", "warning"), ("notice", "notice"), ("error", "error"), ("default", "info, as configured")):
+            since = len(self.sockd.log)
+            self.say("log-level", level)
+            self.wait_log("log level %s, by sockctl" % change, since=since)
+
 
 class KernelDropsTest(SteerTest):
     def test_datagrams_that_the_kernel_drops_are_counted_and_never_go_back(self):
