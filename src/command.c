@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "command_change.h"
+#include "command_service.h"
 #include "command_view.h"
 #include "complaints.h"
 #include "conf.h"
@@ -139,28 +140,12 @@ static void run_stop(struct master *master, struct control_client *client, const
     master_stop(master);
 }
 
-/* A service of the generation that serves; NULL after an answer that says why not. */
-static const struct service *find_service(const struct generation *g, struct control_client *client,
-                                          const char *name)
-{
-    const struct service *service = g ? conf_find(g->conf, name) : NULL;
-    char safe[64], text[128];
-
-    if (service && service->enabled && service->handler == HANDLER_HELPER)
-        return service;
-    text_escape(safe, sizeof(safe), name, strlen(name));
-    snprintf(text, sizeof(text), "there is no service %s%s\n", safe,
-             service && service->enabled ? " that has helpers" : "");
-    control_answer(client, CONTROL_NO, text);
-    return NULL;
-}
-
 static void run_helpers(struct master *master, struct control_client *client, const struct control_line *line)
 {
     const struct generation *g = status_newest(&master->status);
     const struct service *one = NULL;
 
-    if (line->n_args > 0 && !(one = find_service(g, client, line->arg[0])))
+    if (line->n_args > 0 && !(one = command_service_find_with_helpers(g, client, line->arg[0])))
         return;
     char *text = line->json ? status_helpers_json(g, one) : status_helpers_text(g, one);
     control_answer(client, CONTROL_OK, text ? text : "out of memory\n");
@@ -170,14 +155,16 @@ static void run_helpers(struct master *master, struct control_client *client, co
 static void run_restart(struct master *master, struct control_client *client, const struct control_line *line)
 {
     const struct generation *g = status_newest(&master->status);
-    const struct service *service = find_service(g, client, line->arg[0]);
+    const struct service *service = command_service_find_with_helpers(g, client, line->arg[0]);
+    char text[128];
 
     if (!service)
         return;
     for (size_t i = 0; i < g->n_seats; i++)
         process_tell(&g->seats[i].process, CHANNEL_ROLL, (uint32_t)(service - g->conf->services));
     control_log(client, service->name, "its helpers are replaced, by sockctl");
-    control_answer(client, CONTROL_OK, "its helpers are replaced, one after another\n");
+    snprintf(text, sizeof(text), "%s: helpers are replaced, one after another\n", service->name);
+    control_answer(client, CONTROL_OK, text);
 }
 
 static void run_upgrade(struct master *master, struct control_client *client, const struct control_line *line)

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "census.h"
+#include "command_service.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -26,32 +27,9 @@ static void answer(struct control_client *client, enum control_code code, const 
     control_answer(client, code, text);
 }
 
-/* Answers NULL and says so to the client when there is no such service. */
-static const struct service *find_service(struct master *master, struct control_client *client,
-                                          const char *name)
-{
-    const struct generation *g = status_newest(&master->status);
-    const struct service *service = g ? conf_find(g->conf, name) : NULL;
-    const char **names = g ? calloc(g->conf->n_services + 1, sizeof(*names)) : NULL;
-    char safe[80];
-
-    if (service) {
-        free(names);
-        return service;
-    }
-    for (size_t i = 0; names && i < g->conf->n_services; i++)
-        names[i] = g->conf->services[i].name;
-    const char *near = names ? text_suggest(name, names) : NULL;
-    text_escape(safe, sizeof(safe), name, strlen(name));
-    answer(client, CONTROL_NO, "there is no service %s%s%s%s\n", safe, near ? "; did you mean " : "",
-           near ? near : "", near ? "?" : "");
-    free(names);
-    return NULL;
-}
-
 static void set_drained(struct master *master, struct control_client *client, const char *name, bool drained)
 {
-    const struct service *service = find_service(master, client, name);
+    const struct service *service = command_service_find(status_newest(&master->status), client, name);
 
     if (!service)
         return;

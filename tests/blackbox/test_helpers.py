@@ -540,9 +540,10 @@ kill $!
         self.release(client)
 
     def test_sockctl_helpers_knows_who_has_none(self):
-        self.serve('handler = "echo";')
+        self.start(self.service('handler = "echo";').replace("\n};", '\n  off: { port = $port1; handler = "echo"; enabled = false; };\n};'))
         self.assertEqual(self.ctl("helpers").stdout, "no service has helpers\n")
-        for name, why in ("echo", "there is no service echo that has helpers\n"), ("x", "there is no service x\n"):
+        for name, why in ("echo", "echo has no helpers\n"), ("ecko", "there is no service ecko; did you mean echo?\n"), \
+                         ("off", "off is disabled\n"), ("x", "there is no service x\n"):
             for command in "helpers", "restart":
                 done = self.ctl(command, name)
                 self.assertEqual((done.returncode, done.stderr), (1, why))
@@ -561,7 +562,7 @@ kill $!
 
         thread = threading.Thread(target=client)
         thread.start()
-        self.assertEqual(self.ctl("restart", "echo").returncode, 0)
+        self.assertEqual(self.ctl("restart", "echo").stdout, "echo: helpers are replaced, one after another\n")
         self.wait_for(lambda: len(self.helpers()) == 3 and not before & set(self.helpers()))
         over.set()
         thread.join()
