@@ -173,6 +173,27 @@ static int check_options(const struct options *o)
     return 0;
 }
 
+/* WORD is the argument in which getopt stumbled. */
+static int complain(int result, const char *word)
+{
+    const char *names[ROWS + 1] = { NULL };
+    char name[40];
+
+    if (result == ':')
+        return misuse("%s needs an argument", word);
+    for (size_t i = 0; i < ROWS; i++) {
+        names[i] = rows[i].option.name;
+        if (optopt && rows[i].option.val == optopt)
+            return misuse("--%s takes no argument", names[i]);
+    }
+    if (optopt)
+        return misuse("there is no option -%c", optopt);
+    snprintf(name, sizeof(name), "%.*s", (int)strcspn(word, "="), word);
+    const char *near = text_suggest(name + strspn(name, "-"), names);
+    return near ? misuse("there is no option %s; did you mean --%s?", name, near)
+                : misuse("there is no option %s", name);
+}
+
 /* 0 or an exit status, with what is wrong told in one line. */
 static int read_options(int argc, char **argv, struct options *o)
 {
@@ -183,13 +204,8 @@ static int read_options(int argc, char **argv, struct options *o)
         longs[i] = rows[i].option;
     opterr = 0;
     while ((option = getopt_long(argc, argv, "+:f:tTp:H:F:", longs, NULL)) != -1) {
-        const char *word = argv[optind - 1];
-        if (option == ':')
-            return misuse("%s needs an argument", word);
-        if (option == '?')
-            return optopt > 0 && optopt < 256
-                       ? misuse("there is no option -%c", optopt)
-                       : misuse("there is no such option, or it takes no argument: %s", word);
+        if (option == ':' || option == '?')
+            return complain(option, argv[optind - 1]);
         int status = set_option(o, option, optarg);
         if (status)
             return status;

@@ -99,6 +99,15 @@ class StartTest(MasterTest):
                 self.assertEqual((done.returncode, done.stdout), (64, ""))
                 self.assertRegex(done.stderr, r"\Asockd: [^\n]+\n\Z")
 
+    def test_an_option_that_cannot_be_used_is_named(self):
+        for args, text in ((["--prot", "3"], "there is no option --prot; did you mean --port?"),
+                           (["--prot=3"], "there is no option --prot; did you mean --port?"),
+                           (["--nonsense"], "there is no option --nonsense "), (["-x"], "there is no option -x "),
+                           (["--check=1"], "--check takes no argument "), (["--program=1"], "--program takes no argument "),
+                           (["--control"], "--control needs an argument ")):
+            with self.subTest(args):
+                self.assertTrue(self.run_sockd(*args).stderr.startswith("sockd: " + text))
+
     def test_help_names_every_option(self):
         done = self.run_sockd("--help")
         self.assertEqual(done.returncode, 0)
