@@ -54,6 +54,12 @@ static uint64_t number_of(const struct generation *g, size_t service, const char
     return 0;
 }
 
+/* A program has its connection to itself: nothing is cut into messages. */
+static const char *framing_of(const struct service *s, char buf[FRAME_TEXT_MAX])
+{
+    return s->handler == HANDLER_PROGRAM ? NULL : frame_print(buf, &s->framing);
+}
+
 static json_t *listeners_json(const struct generation *g, const struct service *service)
 {
     json_t *list = json_array();
@@ -72,9 +78,8 @@ static json_t *service_json(const struct generation *g, size_t i)
     const struct service *s = &g->conf->services[i];
     char framing[FRAME_TEXT_MAX], why[STATUS_LINE_MAX];
 
-    json_t *object =
-        json_pack("{s:s, s:s, s:s, s:s}", "name", s->name, "state", status_service(g, i), "handler",
-                  handler_words[s->handler], "framing", frame_print(framing, &s->framing));
+    json_t *object = json_pack("{s:s, s:s, s:s, s:s?}", "name", s->name, "state", status_service(g, i),
+                               "handler", handler_words[s->handler], "framing", framing_of(s, framing));
     json_object_set_new(object, "why", json_string(status_service_why(g, i, why)));
     json_object_set_new(object, "listeners", listeners_json(g, s));
     json_object_set_new(object, "connections", json_integer((json_int_t)number_of(g, i, "connections")));
@@ -102,7 +107,8 @@ static void print_where(const struct generation *g, const struct service *servic
 static void add_service(struct table *t, const struct generation *g, size_t i)
 {
     const struct service *s = &g->conf->services[i];
-    char framing[FRAME_TEXT_MAX], *where = NULL;
+    char buf[FRAME_TEXT_MAX], *where = NULL;
+    const char *framing = framing_of(s, buf);
     size_t len;
     FILE *out = open_memstream(&where, &len);
 
@@ -116,7 +122,7 @@ static void add_service(struct table *t, const struct generation *g, size_t i)
     table_add(t, "%" PRIu64, number_of(g, i, "in_hand"));
     table_add(t, "%" PRIu64, number_of(g, i, "requests"));
     table_add(t, "%s", handler_words[s->handler]);
-    table_add(t, "%s", frame_print(framing, &s->framing));
+    table_add(t, "%s", framing ? framing : "-");
     table_add(t, "%s", where ? where : "");
     free(where);
 }

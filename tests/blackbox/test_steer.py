@@ -75,6 +75,12 @@ class ViewTest(SteerTest):
         self.assertEqual((service["name"], service["state"], service["framing"]), ("echo", "serves", "line"))
         self.assertEqual(service["listeners"], [{"address": "tcp %s:%d" % (self.addr, self.port()), "kernel_drops": 0}])
 
+    def test_a_program_has_no_framing(self):
+        self.serve('handler = "program"; command = [ "/bin/cat" ];')
+        self.assertRegex(self.say("services"), r"(?m)^echo +serves +0 +0 +0  program +- +tcp ")
+        service, = json.loads(self.say("services", "--json"))["services"]
+        self.assertIsNone(service["framing"])
+
     def test_workers_of_all_generations_are_listed(self):
         self.serve('handler = "program"; command = [ "/bin/cat" ];', top="workers = 2;")
         self.asks(self.connect())
