@@ -26,6 +26,7 @@ const struct listing_wait_row listing_waits[LISTING_WAITS] = {
     [LISTING_END] = { "end", "the client to end" },
     [LISTING_START] = { "start", "its program to start" },
     [LISTING_PROGRAM] = { "program", "its program to end" },
+    [LISTING_QUEUE] = { "queue", "a helper to be free" },
 };
 /* clang-format on */
 

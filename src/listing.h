@@ -24,6 +24,7 @@ enum listing_wait {
     LISTING_END,
     LISTING_START,
     LISTING_PROGRAM,
+    LISTING_QUEUE, /* last, since an older program's workers speak to the master after an upgrade */
     LISTING_WAITS,
 };
 

@@ -63,6 +63,13 @@ void steered_roll(const struct work *work, uint32_t index)
     }
 }
 
+static enum listing_wait wait_for_handler(const struct conn *conn)
+{
+    const struct handler *handler = conn->served->handler;
+
+    return handler->queues && handler->queues(&conn->request) ? LISTING_QUEUE : LISTING_HANDLER;
+}
+
 static enum listing_wait wait_of(const struct conn *conn)
 {
     switch ((enum conn_state)conn->state) {
@@ -71,7 +78,7 @@ static enum listing_wait wait_of(const struct conn *conn)
                : conn->timed == TIMING_REQUEST ? LISTING_MESSAGE
                                                : LISTING_IDLE;
     case CONN_HANDLING:
-        return conn->timed == TIMING_SEND ? LISTING_CLIENT : LISTING_HANDLER;
+        return conn->timed == TIMING_SEND ? LISTING_CLIENT : wait_for_handler(conn);
     case CONN_WRITING:
         return LISTING_CLIENT;
     case CONN_LINGERING:

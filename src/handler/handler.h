@@ -129,6 +129,8 @@ struct handler {
     void (*request)(void *context, struct request *request);
     /* The client of a held request is gone: forget it. NULL for handlers that answer at once. */
     void (*cancel)(void *context, struct request *request);
+    /* Whether a held request only waits until it is its turn. NULL: it never does. */
+    bool (*queues)(const struct request *request);
     /* `sockctl restart`: replaces the processes of this worker, without losing a request. NULL: it has none.
      */
     void (*roll)(void *context);

@@ -222,6 +222,13 @@ static void on_cancel(void *context, struct request *request)
     judge_busy(pool);
 }
 
+static bool queues(const struct request *request)
+{
+    const struct job *job = request->held;
+
+    return !job->helper;
+}
+
 static void on_waited_too_long(struct deadline *deadline, void *owner)
 {
     struct pool *pool = owner;
@@ -372,5 +379,6 @@ const struct handler helper_handler = {
     .on_closed = on_closed,
     .request = on_request,
     .cancel = on_cancel,
+    .queues = queues,
     .roll = roll,
 };

@@ -180,6 +180,20 @@ class ConnectionsTest(SteerTest):
         self.assertRegex(text, r"\A4 connections; the longest wait is ")
         self.assertRegex(text, r"(?m)^1\.[12]\.\d+ +echo +127.0.0.1:\d+ +.* the rest of a message ")
 
+    def test_a_request_that_waits_for_a_helper_is_told_from_one_in_its_hands(self):
+        self.serve('handler = "helper"; helpers = 1; helper_pipeline = 1; command = [ "/bin/sh", "-c", '
+                   '"read -r x; sleep 1000" ];', top='workers = 1; drain_timeout = "100ms";')
+        self.expect_fd_change()
+        self.expect_log("helper . .* was ended by signal 15")
+        first = self.connect()
+        first.sendall(b"one\n")
+        self.wait_connections(lambda all: [c["waits_for"] for c in all] == ["handler"])
+        second = self.connect()
+        second.sendall(b"two\n")
+        found = self.wait_connections(lambda all: [c["waits_for"] for c in all] == ["handler", "queue"])
+        self.assertEqual([c["peer"] for c in found], ["%s:%d" % c.getsockname() for c in (first, second)])
+        self.assertRegex(self.say("connections"), r"(?m) the handler .*\n.* a helper to be free ")
+
     def test_a_client_that_takes_nothing_is_waited_for(self):
         self.serve(ECHO + ' framing = "length:u32be"; max_request = "8m"; max_reply = "8m";')
         self.fill(self.connect(), (4 << 20).to_bytes(4, "big") + b"x" * (4 << 20))
