@@ -14,6 +14,7 @@
 #include "client/steer.h"
 #include "client/top.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -59,17 +60,25 @@ static const struct command commands[] = {
 
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-static int print_help(void)
+static void print_framings(void)
 {
-    printf("usage: sockctl [options] COMMAND [options] ...\n\n");
-    for (size_t i = 0; i < N_COMMANDS; i++)
-        printf("  %-11s %-12s %s\n", commands[i].name, commands[i].words, commands[i].help);
-    printf("\noptions:\n");
-    options_print_help(stdout);
     printf("\nframings:\n");
     for (const struct frame_word *w = frame_words; w->word; w++)
         printf("  %-24s%s%s\n", w->word, strlen(w->word) > 24 ? "\n                           " : " ",
                w->help);
+}
+
+/* Of ONE command, and what it understands; NULL: of all. */
+static int print_help(const struct command *one)
+{
+    printf("usage: sockctl [options] %s [options] ...\n\n", one ? one->name : "COMMAND");
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (!one || one == &commands[i])
+            printf("  %-11s %-12s %s\n", commands[i].name, commands[i].words, commands[i].help);
+    printf("\noptions:\n");
+    options_print_help(stdout, one ? one->groups : UINT_MAX);
+    if (!one || (one->groups & OPTIONS_FRAMING))
+        print_framings();
     printf("\nMore in sockctl(1).\n");
     return EXIT_WELL;
 }
@@ -106,7 +115,7 @@ int main(int argc, char **argv)
     if (status)
         return status;
     if (options.help)
-        return print_help();
+        return print_help(options.command ? find_command(options.command) : NULL);
     if (options.version) {
         printf("sockctl %s\n", SOCKD_VERSION);
         return EXIT_WELL;

@@ -268,13 +268,15 @@ int options_check(const struct options *o, unsigned groups)
     return 0;
 }
 
-void options_print_help(FILE *out)
+void options_print_help(FILE *out, unsigned groups)
 {
     char left[40];
 
     for (size_t i = 0; i < N_ROWS; i++) {
         const struct row *row = &rows[i];
 
+        if (!(row->groups & groups))
+            continue;
         if (row->key < 256)
             snprintf(left, sizeof(left), "-%c, --%s %s", row->key, row->name, row->arg ? row->arg : "");
         else

@@ -60,7 +60,7 @@ struct options {
 int options_parse(struct options *ret, int argc, char **argv);
 /* Says which option means nothing to a command of these GROUPS, or beside another; as options_parse. */
 int options_check(const struct options *o, unsigned groups);
-/* The table as lines of help. */
-void options_print_help(FILE *out);
+/* The rows of the table for these GROUPS as lines of help. */
+void options_print_help(FILE *out, unsigned groups);
 
 #endif

@@ -420,6 +420,15 @@ class MisuseTest(ClientTest):
         self.assertIn("did you mean --port?", self.sockctl("--prot", "1").stderr)
         self.assertIn('did you mean "line"?', self.sockctl("-F", "lin", "send").stderr)
 
+    def test_help_of_a_command_is_what_it_understands(self):
+        for command, word, others in (("status", "--json", ("--host", "netstring", "reload")), ("send", "netstring", ("--json",)),
+                                      ("pipe", "--host", ("--framing",))):
+            text = self.sockctl(command, "--help").stdout
+            self.assertIn("usage: sockctl [options] %s [options]" % command, text)
+            self.assertIn(word, text)
+            for other in others:
+                self.assertNotIn(other, text)
+
     def test_help_names_every_command(self):
         done = self.sockctl("--help")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
