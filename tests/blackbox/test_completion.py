@@ -37,13 +37,27 @@ class CompletionTest(SockdTest):
 
     def test_services_are_those_of_the_daemon(self):
         self.serve_two()
-        for words in (["drain"], ["resume"], ["restart"], ["helpers"], ["send", "-s"], ["-q", "-w", "1s", "drain"],
-                      ["--control", os.path.join(self.dir, "control.sock"), "drain"]):
+        control = os.path.join(self.dir, "control.sock")
+        for words in (["drain"], ["resume"], ["send", "-s"], ["-q", "-w", "1s", "drain"], ["send", "hello", "-s"],
+                      ["--control", control, "drain"], ["--control", "=", control, "drain"], ["-qw", "1s", "drain"]):
             with self.subTest(words):
                 self.assertEqual(self.complete(*words, ""), ["echo", "json"])
         self.assertEqual(self.complete("drain", "e"), ["echo"])
         self.assertEqual(self.complete("drain", "echo", ""), [])
-        self.assertEqual(self.complete("--control", "/nowhere", "drain", ""), [])
+        for words in ["--control", "/nowhere", "drain"], ["--control", "=", "/nowhere", "drain"], ["-i", "none", "drain"], \
+                ["-inone", "drain"], ["-qi", "none", "drain"], ["--instance", "=", "none", "drain"]:
+            self.assertEqual(self.complete(*words, ""), [], words)
+
+    def test_a_service_without_helpers_is_not_offered_where_helpers_are_meant(self):
+        self.start('services:\n{\n  echo: { host = "$addr"; port = $port; handler = "echo"; };\n'
+                   '  upper: { host = "$addr"; port = $port1; handler = "helper"; command = "/bin/cat"; };\n};\n')
+        for command, names in ("restart", ["upper"]), ("helpers", ["upper"]), ("drain", ["echo", "upper"]):
+            self.assertEqual(self.complete(command, ""), names)
+
+    def test_an_option_that_the_command_refuses_is_not_offered(self):
+        self.assertEqual(self.complete("status", "--"), ["--timeout", "--control", "--instance", "--json", "--quiet", "--help", "--version"])
+        self.assertNotIn("--json", self.complete("send", "--"))
+        self.assertIn("--each-line", self.complete("-F", "line", "send", "--"))
 
     def test_connections_are_those_of_the_daemon(self):
         self.serve_two()
@@ -58,6 +72,13 @@ class CompletionTest(SockdTest):
         self.assertIn("netstring", self.complete("-F", ""))
         self.assertEqual(self.complete("--framing", "=", "nets"), ["netstring"])
         self.assertIn("line", self.complete("send", "--framing", "="))
+        self.assertEqual(self.complete("-qF", "nets"), ["netstring"])
+
+    def test_the_value_of_an_option_is_no_command(self):
+        for words in (["--framing", "=", "line"], ["-qF", "line"], ["-Fline"], ["-F", "length", ":", "u32be"],
+                      ["--framing", "=", "length", ":", "u32be"], ["-H", "::", "1"], ["--host", "=", "::", "1"]):
+            with self.subTest(words):
+                self.assertEqual(self.complete(*words, "se"), ["send", "services"])
 
     def test_a_value_that_is_free_is_not_guessed(self):
         for option in ("-p", "-w", "-n", "-c", "-d", "-P", "-R", "--size", "--interval", "--expect"):
@@ -65,6 +86,9 @@ class CompletionTest(SockdTest):
         self.assertEqual(self.complete("-q", "relo"), ["reload"])
         self.write("of-mine", "")
         self.assertEqual(self.complete("send", "-f", "of"), ["of-mine"])
+        self.assertEqual(self.complete("send", "--file", "=", "of"), ["of-mine"])
+        self.write("a:mine", "")
+        self.assertEqual(self.complete("send", "-f", "a", ":", "mi"), ["mine"])
 
 
 if __name__ == "__main__":
