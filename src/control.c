@@ -306,30 +306,25 @@ static void pause_accepting(struct control *control)
     loop_timer_set(control->loop, &control->pause, loop_now(control->loop) + PAUSE_MS, on_pause_over);
 }
 
-/* The one that has had its chance for the longest time; NULL: all wait for us. */
-static struct control_client *find_stalled(const struct control *control, enum client_state state)
+/*
+ * Those that stall must not keep out one that has something to say: who has had his chance for the longest
+ * time goes. False when all wait for us.
+ */
+static bool make_room(struct control *control)
 {
     list_for_each (it, &control->clients) {
         struct control_client *client = container_of(it, struct control_client, link);
-        if (client->state == state)
-            return client;
+
+        if (client->state == CLIENT_WAITING)
+            continue;
+        if (client->state == CLIENT_READING) {
+            discard_input(client);
+            say_busy(client->fd);
+        }
+        close_client(client);
+        return true;
     }
-    return NULL;
-}
-
-/* Those that stall must not keep out one that has something to say. */
-static bool make_room(struct control *control)
-{
-    struct control_client *client = find_stalled(control, CLIENT_READING);
-
-    if (!client)
-        client = find_stalled(control, CLIENT_WRITING);
-    if (!client)
-        return false;
-    if (client->state == CLIENT_READING)
-        say_busy(client->fd);
-    close_client(client);
-    return true;
+    return false;
 }
 
 /* One at a time: whoever has said something is heard before the next one comes. */

@@ -500,9 +500,10 @@ class BoundTest(SteerTest):
         refusal = b"1 55\ntoo many clients wait for an answer already; try again\n"
 
         def ask_seventeen():
-            clients = [self.unix("control.sock") for _ in range(17)]
-            for client in clients:
-                client.sendall(b"connections\n")
+            clients = []
+            for _ in range(17):
+                clients.append(self.unix("control.sock"))
+                clients[-1].sendall(b"connections\n")
             self.ask()
             answers = [self.receive_all(client) for client in clients]
             self.assertNotIn(refusal, answers[:16])
