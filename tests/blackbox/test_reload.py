@@ -1,4 +1,6 @@
 """Reloads: the new generation beside the old one, committed or rolled back whole. Rows A11, B and H10."""
+import array
+import fcntl
 import os
 import re
 import resource
@@ -6,11 +8,12 @@ import signal
 import socket
 import stat
 import subprocess
+import termios
 import threading
 import time
 
 import sockdtest
-from sockdtest import SockdTest
+from sockdtest import SLOW, SockdTest
 
 HUP, STOP, CONT, TERM = signal.SIGHUP, signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM
 ECHO = 'handler = "echo";'
@@ -267,27 +270,6 @@ class CommitTest(ReloadTest):
         self.assertRegex(answer(), r"\A# reload waits: .*\n1 \d+\nreload given up: sockd is stopping\n\Z")
         self.assertEqual(self.sockd.wait(), 0)
 
-    def test_H10_each_of_those_who_ask_at_once_gets_a_true_result(self):
-        self.serve(ECHO)
-        answers = [self.reload_later() for _ in range(8)]
-        for answer in answers:
-            self.assertRegex(answer(), r"\A0 \d+\ngeneration \d+: nothing changed")
-        self.assertLessEqual(self.status()["generation"], 9)
-
-    def test_A11_a_storm_of_signals_is_few_reloads_and_a_true_end(self):
-        self.serve(ECHO)
-        self.expect_fd_change()
-        for _ in range(2000):
-            for number in (HUP, signal.SIGCHLD, signal.SIGUSR1):
-                self.sockd.signal(number)
-        # At once, since a reload may be reading.
-        os.rename(self.write("next.conf", self.service('handler = "echo"; max_request = "3k";')),
-                  os.path.join(self.dir, "sockd.conf"))
-        self.sockd.signal(HUP)
-        self.wait_log("max_request 64k -> 3k")
-        self.assertEqual(self.converse(b"x\n"), b"x\n")
-        self.wait_for(lambda: list(self.generations().values()) == ["serving"])
-
     def test_B7_reloads_in_quick_succession_neither_hide_one_that_is_stopped_nor_blame_another(self):
         self.serve(ECHO, top='worker_timeout = "1s"; workers = 1;')
         clients = [self.connect() for _ in range(3)]
@@ -331,6 +313,149 @@ class CommitTest(ReloadTest):
             self.assertEqual(self.reload().returncode, 0)
         self.wait_for(lambda: len(self.generations()) == 1)
         self.wait_for(lambda: sockdtest.count_fds(self.sockd.pid) <= before, what="descriptors to be closed")
+
+
+class TurnTest(ReloadTest):
+    """One reload runs, and one more waits for all who asked meanwhile."""
+
+    TOP = 'log_level = "warning"; workers = 2;'  # each SIGHUP would be a line
+
+    def setUp(self):
+        super().setUp()
+        self.write("gate.sh", "#!/bin/sh\nread -r go <$dir/fifo\nwhile read -r line; do echo \"$$line\"; done\n", 0o755)
+        os.mkfifo(os.path.join(self.dir, "fifo"))
+
+    def install(self, max_request, gate=False):
+        """Puts a configuration into place, at once: a reload may be reading. One with a gate starts when it is open."""
+        conf = self.service('handler = "echo"; max_request = "%s";' % max_request, top=self.TOP)
+        if gate:
+            conf = conf.replace("services:\n{", 'services:\n{\n  gate: { host = "$addr"; port = $port1; '
+                                'handler = "helper"; command = "$dir/gate.sh"; helpers = 1; helper_probe = "x"; '
+                                'helper_start_timeout = "1h"; };')
+        os.rename(self.write("next.conf", conf), os.path.join(self.dir, "sockd.conf"))
+
+    def ask(self, word="reload"):
+        """As reload_later(), and the daemon has heard it."""
+        asker = self.unix("control.sock")
+        asker.sendall(word.encode() + b"\n")
+        unread = array.array("i", [1])
+
+        def is_heard():
+            fcntl.ioctl(asker, termios.TIOCOUTQ, unread)
+            return unread[0] == 0
+
+        self.wait_for(is_heard, what="the daemon to read")
+        return lambda: self.receive_all(asker).decode()
+
+    def start_and_run_into_the_gate(self, ask):
+        """From here on a reload, to 65k, runs until open_gate(). Returns what ASK does."""
+        self.serve('handler = "echo"; max_request = "64k";', top=self.TOP)
+        self.expect_fd_change()
+        self.install("65k", gate=True)
+        asked = ask()
+        self.wait_for(lambda: self.generations() == {1: "serving", 2: "starting"}, what="the reload to run")
+        return asked
+
+    def open_gate(self):
+        self.assertEqual(self.generations(), {1: "serving", 2: "starting"})
+        with open(os.path.join(self.dir, "fifo"), "w") as fifo:
+            fifo.write("go\n")
+
+    def wait_for_rest(self):
+        """Until nothing runs or waits: what waits begins in the moment in which another ends. Returns the status."""
+        def is_at_rest():
+            status = self.status()
+            return [g["state"] for g in status["generations"]] == ["serving"] and status
+        return self.wait_for(is_at_rest, what="the last reload to end")
+
+    def test_H10_each_gets_the_result_of_a_load_that_began_after_the_asking(self):
+        first = self.start_and_run_into_the_gate(self.ask)
+        self.install("nonsense")
+        while_bad = [self.ask() for _ in range(4)]
+        self.install("66k")
+        while_good = [self.ask() for _ in range(4)]
+        self.open_gate()
+        self.assertRegex(first(), r"\A0 \d+\ngeneration 2: gate added; echo: max_request 64k -> 65k \(")
+        answers = {answer() for answer in while_bad + while_good}
+        self.assertEqual(len(answers), 1)
+        self.assertRegex(answers.pop(), r"\A0 \d+\ngeneration 3: echo: max_request 65k -> 66k; gate removed \(")
+        self.assertEqual(self.wait_for_rest()["generation"], 3)
+
+    def test_H10_a_failure_is_told_to_those_whose_load_it_was(self):
+        self.expect_log(r"sockd.conf:\d+: ", "reload failed")
+        first = self.start_and_run_into_the_gate(self.ask)
+        self.install("66k")
+        while_good = self.ask()
+        self.install("nonsense")
+        while_bad = self.ask()
+        self.open_gate()
+        self.assertRegex(first(), r"\A0 \d+\ngeneration 2: ")
+        failure = while_bad()
+        self.assertRegex(failure, r"\A1 \d+\nreload failed, generation 2 goes on serving: 1 error\n"
+                                  r"\S*sockd.conf:\d+: services.echo.max_request: expects a size")
+        self.assertEqual(while_good(), failure)
+        self.install("66k")
+        self.assertRegex(self.ask()(), r"\A0 \d+\ngeneration \d+: echo: max_request 65k -> 66k; gate removed \(")
+
+    def test_H10_a_stop_is_told_to_those_whose_reload_it_ends(self):
+        self.expect_log("reload given up: sockd is stopping")
+        first = self.start_and_run_into_the_gate(self.ask)
+        second, stop = self.ask(), self.ask("stop")
+        self.assertRegex(first(), r"\A1 \d+\nreload given up: sockd is stopping\n\Z")
+        self.assertRegex(second(), r"\A1 \d+\nsockd is stopping\n\Z")
+        self.assertEqual(stop(), "0 9\nstopping\n")
+        self.assertEqual(self.sockd.wait(), 0)
+
+    def storm(self, signals, after_each=lambda: None):
+        """Of HUP, CHLD and USR1."""
+        pid = self.sockd.pid
+        for _ in range(signals // 3):
+            for number in (HUP, signal.SIGCHLD, signal.SIGUSR1):
+                os.kill(pid, number)
+                after_each()
+
+    def wait_until_heard(self):
+        """Of a signal that waits the kernel drops all others of its kind, so that few of a storm are read."""
+        until = time.monotonic() + sockdtest.TIMEOUT
+        pending = True
+        while pending:
+            self.assertLess(time.monotonic(), until, "the signal waits")
+            os.sched_yield()
+            with open("/proc/%d/status" % self.sockd.pid) as f:
+                pending = int(re.search(r"ShdPnd:\s+(\w+)", f.read())[1], 16)
+
+    def test_A11_a_storm_of_signals_while_a_reload_runs_is_one_more(self):
+        self.start_and_run_into_the_gate(lambda: self.sockd.signal(HUP))
+        before = self.status()["cpu_us"]
+        self.storm(100000)
+        self.assertLess(self.status()["cpu_us"] - before, 100000 * 10 * SLOW)
+        before = self.status()["cpu_us"]
+        self.storm(300, self.wait_until_heard)
+        self.assertLess(self.status()["cpu_us"] - before, 300 * 200 * SLOW)
+        self.install("66k")
+        self.open_gate()
+        self.assertEqual(self.wait_for_rest()["generation"], 3)
+        self.assertIn("max_request 65k -> 66k", self.status()["last_reload"]["message"])
+
+    def test_A11_a_storm_of_signals_is_few_reloads_and_a_true_end(self):
+        self.serve('handler = "echo"; max_request = "64k";', top=self.TOP)
+        self.expect_fd_change()
+        self.storm(100000)
+        after_storm = self.status()
+        self.install("3k")
+        self.sockd.signal(HUP)
+        self.wait_for(lambda: 'max_request = "3k"' in self.ctl("config").stdout, what="the last change")
+        status = self.wait_for_rest()
+        # After the storm nothing is left but the one that ran, the one that waited, and the last.
+        self.assertLessEqual(status["generation"] - after_storm["generation"], 3)
+        self.assertLess(status["cpu_us"] - after_storm["cpu_us"], 500000 * SLOW)
+        self.assertLess(status["generation"], 100000 / 3 / 10)
+        self.assertEqual(status["verdict"], "well")
+        self.assertEqual(self.converse(b"x\n"), b"x\n")
+        self.expect_log("reload given up: sockd is stopping", "no reload: sockd is stopping")
+        self.storm(10000)
+        self.sockd.signal(TERM)
+        self.assertEqual(self.sockd.wait(), 0)
 
 
 class RollbackTest(ReloadTest):
