@@ -1,17 +1,22 @@
 """Steering a daemon that serves: who is connected, draining, killing, the level of the log, and what the kernel dropped."""
+import array
 import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
 import socket
+import termios
 import threading
 import time
 
 import sockdtest
-from sockdtest import SLOW, Clock, SockdTest
+from sockdtest import SLOW, Clock, SockdTest, count_fds
 
 ECHO = 'handler = "echo";'
+CLIENTS_MAX = 16  # of the control socket, at once
+LARGE = 700000    # more than a Unix socket holds
 
 
 class SteerTest(SockdTest):
@@ -462,18 +467,30 @@ class BoundTest(SteerTest):
         self.ask()
         return min(time.monotonic() - began - (self.waited() - waited), clock.seconds() - ran)
 
-    def test_H1_a_thousand_clients_that_stall_keep_nobody_out(self):
-        self.serve(ECHO)
-        stalled = []
-        for i in range(1000):
-            stalled.append(self.unix("control.sock"))
-            if i % 2:
-                stalled[-1].sendall(b"stat")
-            if i % 100 == 99:
-                self.ask()
+    @staticmethod
+    def unread(client):
+        """How many bytes wait in its socket."""
+        size = array.array("i", [0])
+        fcntl.ioctl(client, termios.FIONREAD, size)
+        return size[0]
+
+    def test_H1_a_thousand_clients_that_stall_keep_nobody_out_and_cost_nobody_time(self):
+        """They say nothing, half a word, or ask for more than a socket holds and never read it."""
+        self.serve(ECHO + ' error_reply = "%s";' % ("x" * LARGE))
+        self.expect_fd_change()
+        before, stalled, times = count_fds(self.sockd.pid), [], []
+        with Clock() as clock:
+            for i in range(1000):
+                stalled.append(self.unix("control.sock"))
+                stalled[-1].sendall((b"", b"stat", b"config\n")[i % 3])
+                if i % 20 == 19:
+                    times.append(self.time_to_ask(clock))
+        parts = [n for n in map(self.unread, stalled) if n > 1000]  # of an answer, and the daemon had the rest
+        self.assertIn(max(parts), range(LARGE))
+        self.assertLess(sorted(times)[len(times) // 2], 0.1 * SLOW)
+        self.assertLessEqual(count_fds(self.sockd.pid), before + CLIENTS_MAX)
         self.assertEqual(self.converse(b"x\n"), b"x\n")
         self.assertEqual(self.ctl("status").returncode, 0)
-        self.expect_fd_change()
 
     def test_H1_clients_that_wait_for_an_answer_keep_nobody_out(self):
         """What they wait for is a generation of before; the fifth has no place beside it."""
