@@ -128,11 +128,47 @@ class StartTest(MasterTest):
         self.assertEqual(done.returncode, 78)
         self.assertIn("none.conf", done.stderr)
 
-    def test_B5_check_binds_nothing(self):
-        self.serve(ECHO)
-        done = self.run_sockd("-t", "-f", os.path.join(self.dir, "sockd.conf"))
+    LIVE_HOST = ('transport = [ "tcp", "unix", "udp" ]; path = "$dir/s.sock"; host = "$addr"; port = $port; '
+                 'handler = "echo";')
+
+    def check_live_host(self, run, *command):
+        """`sockd -t` on the file that serves."""
+        done = run(*command, "-t", "-f", os.path.join(self.dir, "sockd.conf"))
         self.assertEqual((done.returncode, done.stderr), (0, ""))
-        self.assertEqual(self.converse(b"still\n"), b"still\n")
+
+    def socket_files(self):
+        found = [os.stat(os.path.join(self.dir, name)) for name in ("s.sock", "control.sock")]
+        return [(status.st_ino, status.st_mode, status.st_ctime_ns) for status in found]
+
+    def test_B5_a_check_on_a_live_host_takes_nothing_from_who_serves(self):
+        self.serve(self.LIVE_HOST, top='workers = 1; worker_timeout = "1h";')
+        worker, before = self.pids()[0], self.socket_files()
+        self.stop_process(worker)  # what comes waits in the backlogs
+        try:
+            clients = [self.connect() for _ in range(20)] + [self.unix("s.sock") for _ in range(20)] + [self.udp()]
+            for client in clients:
+                client.sendall(b"waiting\n")
+            for _ in range(5):
+                self.check_live_host(self.run_sockd)
+                self.assertEqual(self.socket_files(), before)
+            clients += [self.connect(), self.unix("s.sock")]
+            for client in clients[-2:]:
+                client.sendall(b"waiting\n")
+        finally:
+            os.kill(worker, CONT)
+        for client in clients:
+            self.assertEqual(self.receive(client, 8), b"waiting\n")
+
+    def test_B5_a_check_never_binds_listens_or_unlinks(self):
+        self.need_strace()
+        self.serve(self.LIVE_HOST)
+        trace, env = os.path.join(self.dir, "trace"), dict(os.environ)
+        env["ASAN_OPTIONS"] = "detect_leaks=0:" + env.get("ASAN_OPTIONS", "")
+        self.check_live_host(lambda *words: subprocess.run(words, capture_output=True, text=True, env=env), "strace",
+                             "-f", "-o", trace, "-e", "trace=bind,listen,unlink,unlinkat,rename,renameat,renameat2",
+                             os.path.join(sockdtest.BUILD, "sockd"))
+        with open(trace) as f:
+            self.assertRegex(f.read(), r"\A\d+ +\+\+\+ exited with 0 \+\+\+\n\Z")
 
     def test_show_config_loads_again_to_the_same(self):
         first = self.run_sockd("-T", "-f", self.write("a.conf", self.service(ECHO)))
