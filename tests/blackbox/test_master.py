@@ -1,5 +1,6 @@
 """The master: its processes, its signals, its end. Rows A and H of the catalogue that are about them."""
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -8,7 +9,7 @@ import sys
 import time
 
 import sockdtest
-from sockdtest import SockdTest, children, open_files, process_state
+from sockdtest import SLOW, Clock, SockdTest, children, open_files, process_state
 
 KILL, STOP, CONT, TERM, HUP, INT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP,
                                     signal.SIGINT)
@@ -525,12 +526,31 @@ class StopTest(MasterTest):
         self.fill(client, (b"x" * 1023 + b"\n") * 64)
         return client
 
-    def test_B10_what_is_in_hand_is_closed_at_drain_timeout(self):
-        self.serve(ECHO, top='drain_timeout = "500ms";')
+    def waits(self):
+        """What each connection waits for."""
+        found = json.loads(self.ctl("connections", "--json").stdout)["connections"]
+        return sorted(c["waits_for"] for c in found)
+
+    def test_B10_idle_is_closed_at_once_and_what_is_in_hand_at_drain_timeout(self):
+        self.serve(ECHO, top='drain_timeout = "1s"; workers = 2;')
         self.slow_reader()
-        self.sockd.signal(TERM)
-        self.wait_log("stopping: 1 connection has 0.50 s to finish")
-        self.assertEqual(self.sockd.wait(), 0)
+        half, idle = self.connect(), self.connect()
+        for client in (half, idle):
+            client.sendall(b"x\n")
+            self.assertEqual(self.receive(client, 2), b"x\n")
+        half.sendall(b"half a requ")
+        self.wait_for(lambda: self.waits() == ["client", "idle", "message"])
+        with Clock() as clock:
+            began, real = clock.seconds(), time.monotonic()
+            self.sockd.signal(TERM)
+            self.wait_log("stopping: 3 connections have 1.0 s to finish")
+            self.assertEqual(idle.recv(10), b"")
+            idle_took = clock.seconds() - began
+            self.assertEqual(half.recv(10), b"")
+            self.assertEqual(self.sockd.wait(), 0)
+            self.assertLess(clock.seconds() - began, 1 + 1 * SLOW)
+        self.assertGreaterEqual(time.monotonic() - real, 0.95)
+        self.assertLess(idle_took, 0.9)
 
     def test_a_worker_of_many_listeners_is_told_to_leave_in_few_words(self):
         self.start("workers = 1;\nservices:\n{\n%s};\n" % "".join(

@@ -509,9 +509,8 @@ def test_a10_stopped_master_costs_nobody_and_blames_nobody_when_it_goes_on():
     check("replaced" not in text_of(journal(since=since)))
 
 
-def test_b10_drain_ends_the_stuck_client_at_its_time_and_asks_for_it():
-    drop_in("[Service]\nTimeoutStopSec=6s\n")
-    configure(service(keys='request_timeout = "60s"; '), top='drain_timeout = "8s"; ')
+def drain_with_a_stuck_client():
+    """Returns the time until the stuck client was ended, and that until the daemon was."""
     systemctl("start", "sockd")
     idle, stuck, late = connect(), connect(), connect()
     for sock in (idle, stuck, late):
@@ -528,12 +527,24 @@ def test_b10_drain_ends_the_stuck_client_at_its_time_and_asks_for_it():
         end = stuck.recv(10)
     except ConnectionResetError:
         end = b""
-    took = time.monotonic() - began
-    check(end == b"" and 7 < took < 20, "the stuck one was ended after %.1f s" % took)
+    check(end == b"")
+    closed = time.monotonic() - began
     wait_until(lambda: show("ActiveState") == "inactive", "stopped")
-    check(time.monotonic() - began < 20)
+    stopped = time.monotonic() - began
     check(show("Result") == "success", show("Result"))
     check(in_cgroup() == [], "processes are left")
+    return closed, stopped
+
+
+def test_b10_drain_ends_the_stuck_client_at_its_time_and_asks_for_it():
+    drop_in("[Service]\nTimeoutStopSec=6s\n")
+    configure(service(keys='request_timeout = "60s"; '), top='drain_timeout = "8s"; ')
+    took = []
+    # What is late only now and then is the machine, as above; then it is tried again.
+    while not took or (took[-1][1] >= 9 and len(took) < 3):
+        took.append(drain_with_a_stuck_client())
+        check(took[-1][0] > 7.9, "the stuck one was ended too early", took)
+    check(took[-1][1] < 9, "drain_timeout is 8 s; closed, and stopped, after", took)
 
 
 def test_b12_systemd_starts_itself_anew():
