@@ -432,10 +432,10 @@ def test_a8_killed_master_is_back_within_a_second_and_nobody_is_refused():
         systemctl("start", unit)
         check_talks()
         with Load() as load:
-            took = kill_master(3)
+            took = sorted(kill_master(5))
         load.check_none_refused()
         # What takes longer only now and then is the machine, which other work may have made stand still.
-        check(min(took) < 1, "back after", took)
+        check(took[len(took) // 2] < 1, "back after", took)
         reset()
 
 
