@@ -5,8 +5,8 @@
 
 A client sends a line with a tag of its own, and takes nothing but that line in upper case, the apology of sockd, or the
 end of its connection. The seed decides what every client asks for and what is done to the processes, and is printed; the
-machine decides the order. It ends after N requests or S seconds, whichever comes first. Exit status 1: a wrong reply, or
-a client that waited longer than every timeout of the service together.
+machine decides the order. It ends after N requests or S seconds, whichever comes first. Exit status 1: a wrong reply, a
+client that waited longer than every timeout of the service together, or fewer requests.
 
 What a helper is asked to do wrong is what the plain protocol can recognise: replies that are late, unfinished, without
 end, over max_reply; and, where it has one request in hand, bytes behind the reply. (A helper that has several in hand
@@ -220,8 +220,11 @@ class HelperSoak(Soak):
         # Each client ends with its connection, or after its patience.
         await asyncio.gather(*(self.client(n) for n in range(self.args.clients)))
         villain.cancel()
-        if not self.outcomes["answered"]:
+        if self.outcomes and not self.outcomes["answered"]:
             self.wrong.append("nothing was answered")
+
+    def reached(self):
+        return {"requests": self.args.requests - self.left}
 
     def figures(self):
         return "%d requests: %s; %s" % (sum(self.outcomes.values()), counts(self.outcomes), counts(self.done))

@@ -8,6 +8,8 @@ place, and reloaded. The service "anchor" has a file of its own, which is not ch
 one connection to it stays open all the time, new ones come all the time, all converse. `sockd --check` says what the
 file is worth: when it has errors, the reload must fail with the same errors, each with its file and line, and the
 generation must stay; when it has none, the reload must succeed, or fail for what only an address or a process can show.
+
+It ends after N mutations, or after S seconds. Exit status 1: something was not as it should be, or there were fewer.
 """
 import asyncio
 import collections
@@ -16,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 from soak import Soak, counts, main
 from sockdtest import SLOW, next_number
@@ -128,7 +131,7 @@ class MutationSoak(Soak):
 
     def __init__(self, args):
         super().__init__(args)
-        self.outcomes = collections.Counter()
+        self.outcomes, self.done = collections.Counter(), 0
 
     def conf(self):
         number = next_number()
@@ -220,13 +223,13 @@ class MutationSoak(Soak):
 
     async def mutate(self):
         mutator = Mutator(self.random, self.keys)
-        done = 0
-        while done < self.args.mutations and not self.wrong:
+        until = time.monotonic() + self.args.seconds
+        while self.done < self.args.mutations and time.monotonic() < until and not self.wrong:
             kind, text = mutator.mutate(self.good)
-            self.what = "mutation %d (%s)" % (done, kind)
+            self.what = "mutation %d (%s)" % (self.done, kind)
             outcome = await self.check_one(text)
             self.outcomes[outcome or "not tried"] += 1
-            done += outcome is not None
+            self.done += outcome is not None
             await self.converse(*self.lasting)
 
     async def soak(self):
@@ -242,6 +245,9 @@ class MutationSoak(Soak):
             if result:
                 self.wrong.append("a new connection: %r" % result)
         self.lasting[1].close()
+
+    def reached(self):
+        return {"mutations": self.done}
 
     def figures(self):
         return counts(self.outcomes)

@@ -10,7 +10,7 @@ against what the service was promised. Meanwhile workers and spawners are killed
 helper answers one request, so that the next is answered by a new process.
 
 It ends after N samples or S seconds, whichever comes first. Exit status 1: a sample that is not exactly as it should be,
-a client that nobody answers, or too many that were cut.
+a client that nobody answers, too many that were cut, or fewer samples.
 """
 import asyncio
 import collections
@@ -266,6 +266,9 @@ class ProgramSoak(Soak):
         villain.cancel()
         if self.outcomes["sampled"] < self.outcomes["cut"] + self.outcomes["sorry"]:
             self.wrong.append("more were cut than answered")
+
+    def reached(self):
+        return {"samples": self.outcomes["sampled"]}
 
     def figures(self):
         return "%s; %s, from %d helpers; %s" % (counts(self.outcomes), counts(self.kinds), len(self.helpers),

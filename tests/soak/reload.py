@@ -8,7 +8,7 @@ ones in a request, ones with half a message sent, half-closed ones, programs in 
 reload changes something: a service comes or goes, a timeout, a backlog, the number of helpers or workers, a helper's
 command, the level of the log; some are bad and must change nothing. It ends when both numbers are reached, or after S
 seconds. Exit status 1: a connection was refused, reset, truncated, or got what was not its own; more than four
-generations lived; the master grew; something was left at the end.
+generations lived; the master grew; something was left at the end; a number was not reached.
 """
 import asyncio
 import collections
@@ -474,6 +474,9 @@ class ReloadSoak(Soak):
         left = [command_line(pid) for pid in children(os.getpid()) if pid != self.daemon.pid]
         if left := [line for line in left if line]:
             self.wrong.append("left over: " + ", ".join(left))
+
+    def reached(self):
+        return {"connections": self.connections, "reloads": self.reloads}
 
     def figures(self):
         times = sorted(self.times) or [0]

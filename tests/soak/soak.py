@@ -1,7 +1,8 @@
 """What the soaks share: a directory, a daemon, a seed that is printed, and a verdict that says how to replay.
 
-A soak is a class with conf(), the configuration, and soak(), a coroutine that does its worst and collects what went
-wrong in self.wrong; main() runs it. Exit status 1: something went wrong.
+A soak is a class with conf(), the configuration, soak(), a coroutine that does its worst and collects what went wrong in
+self.wrong, and reached(), how much is done of what each of its options asks for; main() runs it. It ends when all of that
+is done, and at the latest after --seconds. Exit status 1: something went wrong, or not all was done by then.
 """
 import argparse
 import asyncio
@@ -66,6 +67,7 @@ class Soak:
             if (status := self.daemon.wait(60)) != 0:
                 self.wrong.append("sockd ended with %d" % status)
             self.check_end()
+            self.check_goals()
         finally:
             if self.daemon.process.poll() is None:
                 self.daemon.process.kill()
@@ -75,6 +77,13 @@ class Soak:
 
     def check_end(self):
         """When the daemon is gone."""
+
+    def check_goals(self):
+        """One that ended early since something is wrong says that."""
+        done = {} if self.wrong else self.reached()
+        missed = ["%d %s of %d" % (n, name, goal) for name, n in done.items() if n < (goal := getattr(self.args, name))]
+        if missed:
+            self.wrong.append("only %s in %g s" % (", ".join(missed), self.args.seconds))
 
     def verdict(self):
         log = self.unexpected_log()
