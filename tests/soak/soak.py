@@ -42,8 +42,11 @@ class Soak:
         """What `sockctl WORDS` asks; returns its exit status and the text."""
         reader, writer = await asyncio.open_unix_connection(self.daemon.control)
         writer.write(" ".join(words).encode() + b"\n")
-        head, _, text = (await reader.read()).decode(errors="backslashreplace").partition("\n")
+        answer = (await reader.read()).decode(errors="backslashreplace")
         writer.close()
+        while answer.startswith("# "):  # what the answer waited for
+            answer = answer.partition("\n")[2]
+        head, _, text = answer.partition("\n")
         return int(head.split()[0]), text
 
     def unexpected_log(self):
