@@ -16,6 +16,12 @@
 /* How often a worker that is at a limit looks whether there is room again. */
 #define PAUSE_MS 50
 
+/* A worker with far too many connections leaves for so long: who arrives meanwhile wakes another one. What is
+ * in the backlog waits no longer than that. */
+#define REST_MS 2
+/* Connections over the fair share that are no reason to. */
+#define REST_SLACK 4
+
 /* How often it is told why accept(2) fails. */
 #define TELL_FAILURE_MS 10000
 
@@ -259,10 +265,11 @@ static bool accept_one(struct acceptor *acceptor)
     return true;
 }
 
-/* True when this worker has clearly more connections than the others that listen have on average. */
-static bool has_too_many(const struct work *work)
+/* How many connections this worker has, and what is clearly more than its share of all who listen; false when
+ * it is alone. */
+static bool weigh(const struct work *work, uint64_t *ret_mine, uint64_t *ret_limit)
 {
-    uint64_t mine = stats_get(&work->page->connections), all = 0, workers = 0;
+    uint64_t all = 0, workers = 0;
 
     for (int i = 0, end = stats_pages_end(work->stats); i < end; i++) {
         const struct stats_page *page = stats_page(work->stats, i);
@@ -272,7 +279,39 @@ static bool has_too_many(const struct work *work)
             workers++;
         }
     }
-    return workers > 1 && (mine - (mine > 0)) * workers > all + all / 8;
+    *ret_mine = stats_get(&work->page->connections);
+    *ret_limit = workers > 0 ? (all + all / 8) / workers : 0;
+    return workers > 1;
+}
+
+static void on_rest_over(struct loop_timer *timer)
+{
+    struct acceptor *acceptor = container_of(timer, struct acceptor, timer);
+
+    if (join(acceptor) < 0)
+        pause_accepting(acceptor);
+}
+
+static void rest(struct acceptor *acceptor)
+{
+    struct loop *loop = acceptor->served->work->loop;
+
+    loop_remove(loop, &acceptor->source);
+    loop_timer_set(loop, &acceptor->timer, loop_now(loop) + REST_MS, on_rest_over);
+}
+
+/* Leaves the next connections to others, if this worker has too many. True when it did. */
+static bool give_way(struct acceptor *acceptor)
+{
+    uint64_t mine, limit;
+
+    if (!weigh(acceptor->served->work, &mine, &limit) || mine <= limit + 1)
+        return false;
+    if (mine > limit + REST_SLACK)
+        rest(acceptor);
+    else
+        acceptor_rearm(acceptor);
+    return true;
 }
 
 static void on_acceptable(struct loop_source *source, uint32_t events)
@@ -288,10 +327,8 @@ static void on_acceptable(struct loop_source *source, uint32_t events)
         }
         if (!accept_one(acceptor))
             return;
-        if (has_too_many(acceptor->served->work)) {
-            acceptor_rearm(acceptor);
+        if (give_way(acceptor))
             return;
-        }
     }
 }
 
