@@ -308,23 +308,6 @@ class WorkerTest(MasterTest):
             self.wait_workers(2)
         self.assertGreaterEqual(self.status()["services"]["echo"]["accepted"], 12)
 
-    def test_a_single_connection_is_not_stranded_when_the_worker_that_was_woken_is_killed(self):
-        self.serve(ECHO, top="workers = 2;")
-        self.expect_log("was ended by signal 9")
-        self.make_all_work(2)
-        for victim in (1, 2, 1, 2):
-            pids = {n: self.worker(n) for n in (1, 2)}
-            for pid in pids.values():
-                self.stop_process(pid)
-            client = self.connect()
-            client.sendall(b"alone\n")
-            os.kill(pids[victim], KILL)
-            self.wait_log(r"worker %d \[pid %d\] was ended by signal 9" % (victim, pids.pop(victim)))
-            for pid in pids.values():
-                os.kill(pid, CONT)
-            self.assertEqual(client.recv(10), b"alone\n")
-            self.wait_workers(2)
-
     def test_A4_all_workers_dead_at_once_and_clients_wait(self):
         self.serve(ECHO, top="workers = 3;")
         self.expect_log("was ended by signal 9")

@@ -1,6 +1,8 @@
-"""Several workers at one listener: what a dying one takes with it and what not, and how they share; rows A1, D15, D18.
+"""Several workers at one listener: what a dying one takes with it and what not, and how they share; rows A1, A6,
+D15, D18.
 
-The life of workers under the master (A1 with queued connections, A4, A6, A21, A22) is in test_master.py.
+The life of workers under the master (A1 with queued connections, A4, A6 with the watchdog, A21, A22) is in
+test_master.py, and what one that leaves takes out of the queue in test_reload.py.
 """
 import os
 import signal
@@ -101,6 +103,27 @@ class WorkersTest(SockdTest):
                 self.wait_log("was ended by signal 9")
             self.stop()
         self.assertLess(max(times), 0.25 * SLOW)
+
+    def test_A6_a_worker_that_stands_still_between_waking_and_accepting_strands_nobody(self):
+        """Nobody dies, and so nobody is told anything: the other finds the connection by its own timer of 1 s."""
+        self.serve('handler = "echo";', top='workers = 2; worker_timeout = "10m";')
+        times, clock = [], self.enterContext(Clock())
+        for _ in range(3):
+            client = self.connect()
+            worker = self.worker_of(client)  # the one that the kernel prefers
+            client.close()
+            with self.strace(worker, "trace=accept4", "inject=accept4:delay_enter=600s"):
+                while "accept4(" not in self.traced(worker):
+                    began = clock.seconds()
+                    self.assertEqual(self.converse(b"alone\n"), b"alone\n")
+                    times.append(clock.seconds() - began)
+            self.wait_counter("connections", lambda number: number == 0)
+        self.assertLess(max(times), 3 * SLOW)
+
+    def traced(self, pid):
+        """What strace() has seen of a process, calls that have not returned too."""
+        with open(os.path.join(self.dir, "strace.%d" % pid)) as f:
+            return f.read()
 
     def test_D15_networks_hold_for_IPv4_clients_of_a_dual_stack_socket(self):
         listener = self.keep(socket.socket(socket.AF_INET6))
