@@ -1,6 +1,7 @@
 """Reloads: the new generation beside the old one, committed or rolled back whole. Rows A11, B and H10."""
 import array
 import fcntl
+import grp
 import os
 import re
 import resource
@@ -121,15 +122,31 @@ class CommitTest(ReloadTest):
 
     def test_B4_backlog_mode_and_group_of_a_kept_listener_are_changed(self):
         keys = 'transport = [ "tcp", "unix" ]; path = "$dir/s.sock"; host = "$addr"; port = $port; handler = "echo"; '
+        other = self.other_group()
         self.serve(keys + 'mode = "0600"; backlog = 10;')
-        self.assertEqual(self.mode("s.sock"), 0o600)
+        self.assertEqual((self.mode("s.sock"), self.group("s.sock")), (0o600, os.getegid()))
         self.assertEqual(self.backlog(), 10)
-        self.assertEqual(self.reload(self.service(keys + 'mode = "0666"; backlog = 20;')).returncode, 0)
-        self.assertEqual(self.mode("s.sock"), 0o666)
+        keys += 'mode = "0666"; backlog = 20; group = "%s";' % other.gr_name
+        self.assertEqual(self.reload(self.service(keys)).returncode, 0)
+        self.assertEqual((self.mode("s.sock"), self.group("s.sock")), (0o666, other.gr_gid))
         self.assertEqual(self.backlog(), 20)
+        self.stop()
+        self.serve(keys)
+        self.assertEqual((self.mode("s.sock"), self.group("s.sock")), (0o666, other.gr_gid))
+
+    def other_group(self):
+        """One that sockd may give to a file, and that it has not anyway."""
+        root = os.getuid() == 0
+        for group in grp.getgrall():
+            if group.gr_gid != os.getegid() and (root or group.gr_gid in os.getgroups()):
+                return group
+        return self.skipTest("this user has no other group")
 
     def mode(self, name):
         return stat.S_IMODE(os.stat(os.path.join(self.dir, name)).st_mode)
+
+    def group(self, name):
+        return os.stat(os.path.join(self.dir, name)).st_gid
 
     def backlog(self):
         self.need("ss")

@@ -136,6 +136,50 @@ static void test_a_file_that_is_no_socket_is_left_alone(void **arg)
     assert_int_equal(bind_listening(&id), -EEXIST);
 }
 
+/* A group that we may give to a file, and that it has not anyway; -1: there is none. */
+static gid_t find_other_group(void)
+{
+    gid_t groups[64];
+    int n = getgroups(64, groups);
+
+    if (geteuid() == 0)
+        return getegid() + 1;
+    for (int i = 0; i < n; i++)
+        if (groups[i] != getegid())
+            return groups[i];
+    return (gid_t)-1;
+}
+
+static gid_t group_of(const char *name)
+{
+    struct stat st;
+
+    assert_int_equal(lstat(name, &st), 0);
+    return st.st_gid;
+}
+
+static void test_group_is_given_to_a_new_file_and_to_one_that_is_kept(void **arg)
+{
+    struct sockfile_id id;
+    struct sockfile file = file_of(SOCK_STREAM);
+
+    (void)arg;
+    gid_t other = find_other_group();
+    if (other == (gid_t)-1)
+        skip();
+    int fd = bind_listening(&id);
+    assert_int_equal(group_of(path), getegid());
+    file.gid = other;
+    assert_int_equal(sockfile_apply(&file, &id), 0);
+    assert_int_equal(group_of(path), other);
+    fd_close(&fd);
+    sockfile_remove(path, &id);
+    fd = sockfile_bind(&file, &id);
+    assert_true(fd >= 0);
+    assert_int_equal(group_of(path), other);
+    fd_close(&fd);
+}
+
 static void test_mode_is_not_applied_to_another_file(void **arg)
 {
     struct sockfile_id id;
@@ -201,6 +245,7 @@ int main(void)
         IN_DIR(test_A22_a_live_datagram_socket_is_refused),
         IN_DIR(test_A22_a_stale_file_is_replaced_and_leaves_no_other),
         IN_DIR(test_a_file_that_is_no_socket_is_left_alone),
+        IN_DIR(test_group_is_given_to_a_new_file_and_to_one_that_is_kept),
         IN_DIR(test_mode_is_not_applied_to_another_file),
         cmocka_unit_test(test_names_as_long_as_they_may_be),
         cmocka_unit_test(test_an_abstract_name_has_no_file_and_is_refused_while_taken),
