@@ -435,6 +435,10 @@ void conn_leave(struct conn *conn)
 {
     if (is_resuming(conn))
         return; /* conn_settle() ends it, when that is done */
+    if (conn->state == CONN_LINGERING)
+        on_lingering(conn);
+    if (conn->state == CONN_LINGERING && conn_count_untaken(conn) == 0)
+        conn_close(conn, conn->why);
     if (conn->state == CONN_READING && !conn->starved)
         on_readable(conn);
     bool young = conn->requests == 0 && loop_now(conn->served->work->loop) - conn->opened_ms < CONN_YOUNG_MS;

@@ -136,6 +136,7 @@ void conn_refuse(struct served *served, int fd, const struct addr *peer, const s
 /*
  * A drain began: ends the connection if it has nothing in hand, else after what it has. The first request of
  * one that is younger than CONN_YOUNG_MS is on its way: it is spared, and to be asked again after that time.
+ * So is one that lingers, until its client has taken all that it was sent.
  */
 #define CONN_YOUNG_MS 500
 void conn_leave(struct conn *conn);
@@ -154,6 +155,8 @@ static inline uint64_t conn_since(const struct conn *conn)
 
 /* Starts the timeout KIND; one that runs already runs on, but that of idleness begins anew. */
 void conn_set_timing(struct conn *conn, enum timing kind);
+/* What was sent and the other side has not taken yet, in bytes. */
+uint32_t conn_count_untaken(const struct conn *conn);
 /* No further request is taken; the connection ends when all is sent. The first reason stays. */
 void conn_begin_closing(struct conn *conn, enum conn_end why);
 /* All is sent: ends the connection, so that the last reply is not destroyed by a reset. */

@@ -7,9 +7,8 @@
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
-/* What was sent and the other side has not taken yet, in bytes. tcp(7), SIOCOUTQ; Unix sockets have it too.
- */
-static uint32_t count_untaken(const struct conn *conn)
+/* tcp(7), SIOCOUTQ; Unix sockets have it too. */
+uint32_t conn_count_untaken(const struct conn *conn)
 {
     int n;
 
@@ -26,7 +25,7 @@ void conn_set_timing(struct conn *conn, enum timing kind)
         return;
     conn->timed = kind;
     if (kind == TIMING_SEND)
-        conn->untaken = count_untaken(conn);
+        conn->untaken = conn_count_untaken(conn);
     deadline_clear(&conn->timing);
     if (kind == TIMING_NONE)
         conn->timing.due_ms = loop_now(conn->served->work->loop);
@@ -53,7 +52,7 @@ static void on_send_late(struct deadline *deadline, void *owner)
     struct conn *conn = container_of(deadline, struct conn, timing);
 
     (void)owner;
-    if (count_untaken(conn) >= conn->untaken) {
+    if (conn_count_untaken(conn) >= conn->untaken) {
         conn_close(conn, CONN_END_SEND);
         return;
     }

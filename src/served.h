@@ -51,7 +51,7 @@ struct work {
     struct conn *corked[WORK_CORKED]; /* connections whose last replies are held back, for a moment */
     unsigned n_corked;
     struct loop_timer cork_timer;
-    struct loop_timer leave_timer; /* when connections that are young now may be told to leave */
+    struct loop_timer leave_timer; /* when connections that stay in a drain are told to leave again */
     struct list starved;           /* connections that read no more until memory is free */
     struct loop_timer starved_timer;
     uint64_t starved_since;        /* ms */

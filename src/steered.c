@@ -4,8 +4,9 @@
 #include "conn.h"
 #include "listing.h"
 
-/* One that leaves may answer or send what others wait for, and so end any of them: the next one too. */
-static void leave_service(struct served *served)
+/* One that leaves may answer or send what others wait for, and so end any of them: the next one too. True
+ * when some stay. */
+static bool leave_service(struct served *served)
 {
     struct list rest;
 
@@ -18,26 +19,41 @@ static void leave_service(struct served *served)
         list_append(&served->conns, &conn->link);
         conn_leave(conn);
     }
+    return !list_empty(&served->conns);
 }
 
-static void leave_all(struct work *work)
+static bool leave_all(struct work *work)
 {
+    bool some_stay = false;
+
     list_for_each (s, &work->served) {
         struct served *served = container_of(s, struct served, link);
 
-        if (served_leaves(served))
-            leave_service(served);
+        if (served_leaves(served) && leave_service(served))
+            some_stay = true;
     }
+    return some_stay;
 }
 
-static void on_grown_up(struct loop_timer *timer)
+static void on_leave_again(struct loop_timer *timer);
+
+static void leave_again_soon(struct work *work)
 {
-    leave_all(container_of(timer, struct work, leave_timer));
+    loop_timer_set(work->loop, &work->leave_timer, loop_now(work->loop) + CONN_YOUNG_MS, on_leave_again);
+}
+
+/* Meanwhile they have grown up, were answered, or took what they were sent. */
+static void on_leave_again(struct loop_timer *timer)
+{
+    struct work *work = container_of(timer, struct work, leave_timer);
+
+    if (leave_all(work))
+        leave_again_soon(work);
 }
 
 void steered_leave(struct work *work)
 {
-    loop_timer_set(work->loop, &work->leave_timer, loop_now(work->loop) + CONN_YOUNG_MS, on_grown_up);
+    leave_again_soon(work);
     leave_all(work);
 }
 

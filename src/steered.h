@@ -12,8 +12,8 @@
 #include <stdint.h>
 
 /*
- * Connections of the services that leave end if they have nothing in hand; those that are young are asked
- * again when they are so no more.
+ * Connections of the services that leave end if they have nothing in hand. Those that stay, since they are
+ * young, are served or have not taken their last reply, are asked again every half second.
  */
 void steered_leave(struct work *work);
 

@@ -501,6 +501,19 @@ class StopTest(MasterTest):
         self.assertEqual(client.recv(10), b"")
         self.assertEqual(self.sockd.wait(), 0)
 
+    def test_term_waits_for_nobody_who_has_his_last_reply_and_does_not_close(self):
+        self.serve('handler = "echo"; max_requests_per_connection = 1;')
+        clients = [self.connect() for _ in range(3)]
+        for client in clients:
+            client.sendall(b"last\n")
+            self.assertEqual(self.receive_all(client), b"last\n")
+        self.assertEqual(self.counter("connections"), 3)
+        with Clock() as clock:
+            began = clock.seconds()
+            self.sockd.signal(TERM)
+            self.assertEqual(self.sockd.wait(), 0)
+            self.assertLess(clock.seconds() - began, 3 * SLOW)  # and not the 5 s for which they may linger
+
     def slow_reader(self):
         """A client with replies in hand that it does not read."""
         client = self.keep(socket.socket())
