@@ -298,6 +298,39 @@ static void test_request_limit_ends_politely(void **state)
     settle(w);
 }
 
+static void count_bytes(void *context, struct request *request)
+{
+    (void)context;
+    request_silence(request);
+}
+
+static const struct handler counting = { .name = "counting", .request = count_bytes };
+
+static void test_D17_one_that_floods_is_read_once_where_each_other_is(void **state)
+{
+    static char flood[WORK_SCRATCH];
+    struct world *w = *state;
+    int room = 1 << 20, bulk = open_client(w, &counting), other = open_client(w, NULL);
+    uint64_t sent = 0, before;
+    ssize_t n;
+
+    memset(flood, 'x', sizeof flood);
+    for (size_t i = 63; i < sizeof flood; i += 64)
+        flood[i] = '\n';
+    setsockopt(bulk, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+    while ((n = write(bulk, flood, 4096)) > 0)
+        sent += (uint64_t)n;
+    assert_true(sent > 2 * WORK_SCRATCH);
+    say(other, "ping\n");
+    for (int turns = 0; (before = stats_get(&w->served->stats->bytes_in)) < sent + 5; turns++) {
+        assert_int_equal(loop_turn(&w->loop, 0), 0);
+        assert_in_range(stats_get(&w->served->stats->bytes_in) - before, 1, WORK_SCRATCH + (turns ? 0 : 5));
+    }
+    close(bulk);
+    close(other);
+    settle(w);
+}
+
 static void test_daytime_speaks_first_and_ends(void **state)
 {
     struct world *w = *state;
@@ -405,6 +438,7 @@ int main(void)
         TEST(test_buffer_of_a_long_message_is_no_longer_than_it),
         TEST(test_oversized_message_comes_after_the_replies_owed),
         TEST(test_request_limit_ends_politely),
+        TEST(test_D17_one_that_floods_is_read_once_where_each_other_is),
         TEST(test_daytime_speaks_first_and_ends),
         TEST(test_taken_connection_counts_until_it_is_over),
         TEST(test_full_memory_stops_large_messages_and_spares_small_ones),

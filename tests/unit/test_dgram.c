@@ -5,6 +5,7 @@
 
 #include <ifaddrs.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 
 static void test_datagram_gets_its_reply_and_is_counted(void **state)
 {
@@ -187,6 +188,69 @@ static void test_f2_low_port_as_sender_is_dropped_unless_allowed(void **state)
     conf.low_ports = true;
     assert_next_is(low, "marker");
     close(low);
+}
+
+/* A UDP datagram from a source port that no socket can have. False where that is not allowed. */
+static bool send_raw(uint16_t source_port, const char *text)
+{
+    struct {
+        struct udphdr head;
+        char data[8];
+    } packet = { .head = { .source = htons(source_port), .dest = htons(listener.addr.port) } };
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    size_t len = sizeof packet.head + strlen(text);
+    int fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_UDP);
+
+    if (fd < 0)
+        return false;
+    assert_true(strlen(text) <= sizeof packet.data);
+    packet.head.len = htons((uint16_t)len);
+    memcpy(packet.data, text, strlen(text));
+    assert_int_equal(sendto(fd, &packet, len, 0, (struct sockaddr *)&to, sizeof to), (ssize_t)len);
+    close(fd);
+    return true;
+}
+
+/* Senders from networks and groups never come so far, the kernel drops them; see test_addr.c for those. */
+static void test_f2_port_0_as_sender_is_dropped_even_where_low_ones_are_allowed(void **state)
+{
+    (void)state;
+    conf.low_ports = true;
+    open_udp("127.0.0.1");
+    if (!send_raw(0, "x"))
+        skip();
+    serve_until(1);
+    assert_int_equal(COUNT(datagrams_bad_sender), 1);
+    assert_int_equal(COUNT(requests), 0);
+    assert_true(send_raw(1, "silence"));
+    serve_until(2);
+    assert_int_equal(COUNT(silences), 1);
+}
+
+static void test_f9_datagram_without_a_checksum_is_served(void **state)
+{
+    (void)state;
+    open_udp("127.0.0.1");
+    if (!send_raw(40000, "silence"))
+        skip();
+    serve_until(1);
+    assert_int_equal(COUNT(silences), 1);
+}
+
+static void test_f5_flood_gets_one_batch_where_others_have_their_turn(void **state)
+{
+    enum { N = 4 * DGRAM_BATCH };
+
+    (void)state;
+    open_udp("127.0.0.1");
+    int client = open_client();
+    for (int i = 0; i < N; i++)
+        send_to(client, loopback(), "s", 1);
+    for (uint64_t before; (before = COUNT(datagrams_in)) < N;) {
+        assert_int_equal(loop_turn(&loop, 0), 0);
+        assert_in_range(COUNT(datagrams_in) - before, 1, DGRAM_BATCH);
+    }
+    close(client);
 }
 
 static void test_f4_reply_is_no_longer_than_the_ratio_allows(void **state)
@@ -405,6 +469,9 @@ int main(void)
         TEST(test_f2_own_port_as_sender_is_dropped),
         TEST(test_f2_datagram_from_ourselves_dies),
         TEST(test_f2_low_port_as_sender_is_dropped_unless_allowed),
+        TEST(test_f2_port_0_as_sender_is_dropped_even_where_low_ones_are_allowed),
+        TEST(test_f9_datagram_without_a_checksum_is_served),
+        TEST(test_f5_flood_gets_one_batch_where_others_have_their_turn),
         TEST(test_f4_reply_is_no_longer_than_the_ratio_allows),
         TEST(test_f4_late_reply_is_held_to_the_ratio_too),
         TEST(test_reply_over_max_reply_is_a_failure_and_not_sent),
