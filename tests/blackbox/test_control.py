@@ -13,7 +13,7 @@ import threading
 import time
 
 import sockdtest
-from sockdtest import BUILD, SLOW, TIMEOUT, SockdTest
+from sockdtest import BUILD, SLOW, TIMEOUT, Clock, SockdTest
 
 ECHO = 'handler = "echo";'
 CLIENTS = 16  # at once
@@ -71,19 +71,22 @@ class CommandTest(ControlTest):
         self.assertEqual(status["generations"][0]["connections"], 1)
 
     def test_status_answers_within_100_ms_under_overload(self):
+        """Ninety-nine of a hundred answers, by a clock that leaves out when the machine stood still: what a scheduler of
+        two busy processors makes of the last one is not sockd's to promise."""
         self.expect_log("max_connections .* reached for ")  # where it lasts for 5 s
         self.serve(ECHO + " max_connections = 16;", top="workers = 2;")
         flood = subprocess.Popen([os.path.join(BUILD, "sockctl"), "-H", self.addr, "-p", str(self.port()), "bench",
-                                  "-c", "64", "-P", "16", "-d", "60", "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                  "-c", "64", "-P", "16", "-d", "600", "-q"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             self.wait_counter("requests", 1000)
-            times = []
-            for _ in range(21):
-                began = time.monotonic()
+            times, clock = [], self.enterContext(Clock())
+            for _ in range(300):
+                began = clock.seconds()
                 code, text = self.ask(b"status\n")
-                times.append(time.monotonic() - began)
+                times.append(clock.seconds() - began)
                 self.assertRegex("%d %s" % (code, text), r"\A(0 well|1 degraded) since ")  # once it has lasted for 5 s
-            self.assertLess(sorted(times)[10], 0.1 * SLOW, times)
+            times.sort()
+            self.assertLess(times[296], 0.1 * SLOW, times[-10:])
         finally:
             flood.kill()
             flood.wait()

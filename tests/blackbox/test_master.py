@@ -308,9 +308,9 @@ class WorkerTest(MasterTest):
             self.wait_workers(2)
         self.assertGreaterEqual(self.status()["services"]["echo"]["accepted"], 12)
 
-    def test_A4_all_workers_dead_at_once_and_clients_wait(self):
-        self.serve(ECHO, top="workers = 3;")
-        self.expect_log("was ended by signal 9")
+    def kill_all_while_clients_wait(self):
+        """Kills the workers, who are stopped, so that none accepts who comes before; the clients then get their replies.
+        Returns the pids."""
         pids = self.pids()
         for pid in pids:
             self.stop_process(pid)
@@ -321,7 +321,21 @@ class WorkerTest(MasterTest):
             os.kill(pid, KILL)
         for n, client in enumerate(clients):
             self.assertEqual(client.recv(10), b"%d\n" % n)
-        self.wait_workers(3)
+        self.wait_workers(len(pids))
+        return pids
+
+    def test_A4_all_workers_dead_at_once_are_replaced_at_once_if_they_had_worked(self):
+        self.serve(ECHO, top="workers = 3;")
+        self.expect_log("was ended by signal 9")
+        self.make_all_work(3)
+        for pid in self.kill_all_while_clients_wait():
+            self.wait_log(r"\[pid %d\] was ended by signal 9 \(Killed\); replaced at once$" % pid)
+
+    def test_A4_all_workers_dead_at_once_before_their_first_job_are_replaced_after_a_pause(self):
+        self.serve(ECHO, top="workers = 3;")
+        self.expect_log("was ended by signal 9")
+        for pid in self.kill_all_while_clients_wait():
+            self.wait_log(r"\[pid %d\] was ended by signal 9 \(Killed\) before its first job; next try in 0\.\d+ s$" % pid)
 
     def test_A6_a_worker_that_is_silent_is_replaced(self):
         self.serve(ECHO, top='workers = 2; worker_timeout = "1s";')
