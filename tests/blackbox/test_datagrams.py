@@ -1,7 +1,8 @@
 """Datagrams, and what they are abused for: rows F1 to F11 of the catalogue of faults, and the keys of UDP.
 
-Not tested here: of F5 a flood of 500,000 packets a second, which this client cannot send, and drops of the kernel,
-which sockd does not count; of F9 fragments and offloading, which are the kernel's.
+Not tested here: of F5 a flood of 500,000 packets a second, which this client cannot send; of F9 fragments and
+offloading, which are the kernel's. What one wake-up may take (F5), a zero checksum (F9) and senders that no socket can
+have (F3) are in tests/unit/test_dgram.c and test_addr.c, the drops of the kernel in test_steer.py.
 """
 import json
 import os

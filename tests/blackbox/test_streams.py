@@ -159,6 +159,25 @@ class StreamsTest(SockdTest):
         self.wait_counter("ended_error", 20)
         self.wait_counter("connections", lambda n: n == 1)
 
+    def test_D6_a_reset_is_one_line_of_the_log_and_none_among_errors(self):
+        for log, told in ("connections", 1), ("errors", 0):
+            self.serve('handler = "echo"; framing = "netstring"; max_reply = "4m"; max_request = "4m"; log = "%s";' % log,
+                       top="workers = 1;")
+            peers = []
+            for data in b"", b"5:ab", b"4000000:" + b"x" * 4000000 + b",":
+                client = self.connect()
+                peers.append("%s:%d" % client.getsockname())
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                client.sendall(data)
+                self.wait_counter("accepted", len(peers))
+                client.close()
+            self.wait_counter("ended_error", 3)
+            self.stop()
+            for peer in peers:
+                lines = [line for line in self.sockd.log if peer + ": " in line and ": connected" not in line]
+                self.assertEqual(len(lines), told, lines)
+                self.assertTrue(all("closed: the network ended it; " in line for line in lines), lines)
+
     def test_D6_a_connection_that_the_administrator_destroys(self):
         self.need("ss")
         self.serve('handler = "echo";')

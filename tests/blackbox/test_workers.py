@@ -2,7 +2,8 @@
 D15, D18.
 
 The life of workers under the master (A1 with queued connections, A4, A6 with the watchdog, A21, A22) is in
-test_master.py, and what one that leaves takes out of the queue in test_reload.py.
+test_master.py, and what one that leaves takes out of the queue in test_reload.py. Of D15 flow labels are not tested, which
+are no part of the addresses that sockd keeps.
 """
 import contextlib
 import json
@@ -178,7 +179,6 @@ class WorkersTest(SockdTest):
         self.assertEqual(sum(loads), len(clients))
         self.assertLessEqual(max(loads) / min(loads), 1.5)
 
-
     def crowd(self):
         """Sixty clients at once; returns how many the busier worker got."""
         clients = []
@@ -206,6 +206,16 @@ class WorkersTest(SockdTest):
 
 
 class NamespaceWorkersTest(NamespaceTest):
+    def test_D15_every_address_is_both_families_whatever_bindv6only_says(self):
+        for value in 0, 1:
+            self.new_namespace()
+            self.sysctl("ipv6/bindv6only", value)
+            self.serve('host = "*"; handler = "echo"; log = "connections";')
+            for addr, peer in ("127.0.0.1", r"127\.0\.0\.1"), ("::1", r"\[::1\]"):
+                self.assertEqual(self.converse(b"x\n", addr=addr), b"x\n")
+                self.wait_log(r"echo: %s:\d+: connected" % peer)
+            self.stop()
+
     def test_D15_a_link_local_client_is_known_with_its_zone(self):
         one, other = self.new_namespace(), self.new_namespace()
         self.join(one, other, "192.0.2.1/24", "192.0.2.2/24")
