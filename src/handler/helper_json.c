@@ -83,30 +83,48 @@ char *json_print_closed(uint64_t connection, size_t *ret_len)
     return print_line(object, ret_len);
 }
 
-/* A copy of the text, as it is or decoded. 1; 0 when OBJECT has neither member; -EINVAL or -ENOMEM. */
-static int take_bytes(const json_t *object, const char *name, const char *name64, struct json_answer *ret)
+/* 1 or -ENOMEM. */
+static int take_text(const json_t *text, struct json_answer *ret)
 {
-    const json_t *text = json_object_get(object, name), *encoded = json_object_get(object, name64);
-    size_t size = json_string_length(text ? text : encoded) + 1;
+    size_t len = json_string_length(text);
 
-    if (!text && !encoded)
-        return 0;
-    if ((text && encoded) || !json_is_string(text ? text : encoded))
+    ret->data = malloc(len + 1);
+    if (!ret->data)
+        return -ENOMEM;
+    memcpy(ret->data, json_string_value(text), len + 1);
+    ret->len = len;
+    return 1;
+}
+
+/* 1; -EINVAL, also for what stands behind a NUL; or -ENOMEM. */
+static int take_base64(const json_t *encoded, struct json_answer *ret)
+{
+    const char *digits = json_string_value(encoded);
+    size_t size = json_string_length(encoded) + 1;
+
+    if (strlen(digits) + 1 != size)
         return -EINVAL;
     ret->data = malloc(size);
     if (!ret->data)
         return -ENOMEM;
-    if (text) {
-        memcpy(ret->data, json_string_value(text), size);
-        ret->len = size - 1;
-        return 1;
-    }
-    int n = b64_pton(json_string_value(encoded), (unsigned char *)ret->data, size);
+    int n = b64_pton(digits, (unsigned char *)ret->data, size);
     if (n < 0)
         return -EINVAL;
     ret->len = (size_t)n;
     ret->data[n] = '\0';
     return 1;
+}
+
+/* A copy of the bytes, as they are or decoded. 1; 0 when OBJECT has neither member; -EINVAL or -ENOMEM. */
+static int take_bytes(const json_t *object, const char *name, const char *name64, struct json_answer *ret)
+{
+    const json_t *text = json_object_get(object, name), *encoded = json_object_get(object, name64);
+
+    if (!text && !encoded)
+        return 0;
+    if ((text && encoded) || !json_is_string(text ? text : encoded))
+        return -EINVAL;
+    return text ? take_text(text, ret) : take_base64(encoded, ret);
 }
 
 /* A whole number from 1. */
@@ -153,7 +171,8 @@ static int take_reply(const json_t *object, struct json_answer *ret, const char 
         return -EINVAL;
     }
     ret->kind = JSON_ERROR;
-    return take_bytes(object, "error", "error64", ret) == -ENOMEM ? -ENOMEM : 0;
+    r = take_text(error, ret);
+    return r < 0 ? r : 0;
 }
 
 static int take_object(const json_t *object, struct json_answer *ret, const char **ret_why)

@@ -76,6 +76,8 @@ static void test_answers(void **state)
         { "{\"id\":7}", { JSON_SILENCE, 7, 0, false, NULL, 0 } },
         { "{\"id\":7,\"close\":true}", { JSON_SILENCE, 7, 0, true, NULL, 0 } },
         { "{\"id\":7,\"error\":\"why\"}", { JSON_ERROR, 7, 0, false, (char[]){ "why" }, 3 } },
+        { "{\"id\":7,\"error\":\"why\",\"error64\":\"eA==\"}",
+          { JSON_ERROR, 7, 0, false, (char[]){ "why" }, 3 } },
         { "{\"connection\":3,\"push\":\"x\"}", { JSON_PUSH, 0, 3, false, (char[]){ "x" }, 1 } },
         { "{\"connection\":3,\"push64\":\"/wAB\"}",
           { JSON_PUSH, 0, 3, false, (char[]){ "\xff\x00\x01" }, 3 } },
@@ -94,6 +96,7 @@ static void test_answers(void **state)
         assert_int_equal(got.connection, want->connection);
         assert_int_equal(got.close, want->close);
         assert_int_equal(got.len, want->len);
+        assert_int_equal(got.data != NULL, want->data != NULL);
         if (want->data)
             assert_memory_equal(got.data, want->data, want->len);
         json_answer_done(&got);
@@ -114,6 +117,8 @@ static void test_what_is_no_answer_is_told_why(void **state)
         { "{\"id\":1.5}", "has an \"id\" that is no number" },
         { "{\"id\":7,\"reply\":5}", "has a \"reply\" that is no text, or a \"reply64\" that is no base64" },
         { "{\"id\":7,\"reply64\":\"*\"}",
+          "has a \"reply\" that is no text, or a \"reply64\" that is no base64" },
+        { "{\"id\":7,\"reply64\":\"eA==\\u0000eA==\"}",
           "has a \"reply\" that is no text, or a \"reply64\" that is no base64" },
         { "{\"id\":7,\"reply\":\"x\",\"reply64\":\"eA==\"}",
           "has a \"reply\" that is no text, or a \"reply64\" that is no base64" },
