@@ -3,10 +3,10 @@
 
 #include <jansson.h>
 
-/* Three decimals are enough, and read well. */
+/* Three decimals are enough, and read well. What is so large has none that mean anything. */
 static json_t *number(double value)
 {
-    return json_real((double)(int64_t)(value * 1000 + 0.5) / 1000);
+    return json_real(value < 1e12 ? (double)(int64_t)(value * 1000 + 0.5) / 1000 : value);
 }
 
 static void set_rates(json_t *object, const struct top_rates *r)
