@@ -5,7 +5,8 @@ client's end of input; behind a bad one the client only waits, so that the end i
 sent whole and byte by byte, and bad ones also behind a good message, whose reply must come first.
 
 Not here: the penalty for a source, which sockd does not have; and work that is linear in the input, which
-tests/fuzz/fuzz_frame.c holds.
+tests/fuzz/fuzz_frame.c holds. Of what section E wants fuzzed the environment of sd_listen_fds has no target, since its
+numbers mean descriptors of the process itself: its rows are in tests/unit/test_sd.c and test_activation.py.
 """
 import socket
 
