@@ -73,6 +73,24 @@ static char *full_text(const char *message, const struct complaints *c)
 
 static void begin(struct reload *reload);
 
+/* For those who look later, and see no complaints any more, with the first of them. */
+static void remember(struct reload *reload, bool ok, const char *message)
+{
+    const struct complaint *first = reload->complaints.first;
+
+    while (first && !first->fatal)
+        first = first->next;
+    free(reload->last_message);
+    if (ok || !first)
+        reload->last_message = strdup(message);
+    else if (asprintf(&reload->last_message, "%s: %s", message, first->text) < 0)
+        reload->last_message = NULL;
+    reload->last_ok = ok;
+    reload->n_ok += ok;
+    reload->n_failed += !ok;
+    reload->last_time = time(NULL);
+}
+
 /* The service manager hears of it before those who asked. MESSAGE is copied. */
 static void finish(struct reload *reload, bool ok, const char *message)
 {
@@ -81,12 +99,7 @@ static void finish(struct reload *reload, bool ok, const char *message)
     exporter_seat_roll_back(reload->exporter); /* of one that failed; else nothing is prepared any more */
     complaints_log(&reload->complaints);
     log_event(ok ? LOG_NOTICE : LOG_ERR, ok ? LOG_ID_RELOADED : LOG_ID_RELOAD_FAILED, "%s", message);
-    free(reload->last_message);
-    reload->last_message = strdup(message);
-    reload->last_ok = ok;
-    reload->n_ok += ok;
-    reload->n_failed += !ok;
-    reload->last_time = time(NULL);
+    remember(reload, ok, message);
     reload->state = RELOAD_IDLE;
     reload->candidate = NULL;
     complaints_done(&reload->complaints);

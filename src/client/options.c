@@ -261,6 +261,8 @@ int options_check(const struct options *o, unsigned groups)
         return say_misuse("-i cannot stand with --control");
     if (groups & OPTIONS_DAEMON)
         return 0;
+    if (o->path && (o->ipv4 || o->ipv6))
+        return say_misuse("-%c means nothing with -U", o->ipv4 ? '4' : '6');
     if (!o->service && (o->instance || o->config))
         return say_misuse("%s means nothing to %s without -s", o->instance ? "-i" : "--config", o->command);
     if (o->instance && o->config)

@@ -407,6 +407,7 @@ class MisuseTest(ClientTest):
         for words, text in ((["-i", "web", "send", "a"], "-i means nothing to send without -s"),
                             (["--config", "/x", "ping"], "--config means nothing to ping without -s"),
                             (["--control", "/x", "send", "a"], "--control means nothing to send"),
+                            (["-U", "/x", "-4", "send", "a"], "-4 means nothing with -U"),
                             (["-i", "a", "--control", "/x", "status"], "-i cannot stand with --control"),
                             (["-i", "a", "--config", "/x", "-s", "a", "send"], "-i cannot stand with --config"),
                             (["--config", "/x", "status"], "--config means nothing to status"),

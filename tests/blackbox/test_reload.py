@@ -543,7 +543,7 @@ class RollbackTest(ReloadTest):
         done = self.reload(self.service('host = "no-such-host.invalid"; handler = "echo";'))
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stderr, 'echo: cannot look up host "no-such-host.invalid": ')
-        self.check_old_one_serves("1 error")
+        self.check_old_one_serves('1 error: echo: cannot look up host "no-such-host.invalid": ')
 
 
 SANITIZED = "asan" in sockdtest.BUILD
