@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/spawn.h"
 #include "base/text.h"
+#include "complaints.h"
 #include "log_ids.h"
 #include "metrics.h"
 #include "shortage.h"
@@ -248,12 +249,24 @@ static void on_change(void *owner)
     reload_on_change(&master->reload);
 }
 
+/* What a start found in the store of the service manager is as it was made. */
+static void apply_first(const struct generation *g)
+{
+    struct complaints complaints;
+
+    complaints_init(&complaints);
+    listen_apply(&g->listeners, &complaints);
+    complaints_log(&complaints);
+    complaints_done(&complaints);
+}
+
 static void on_ready(struct generation *g, void *owner)
 {
     struct master *master = owner;
 
     if (!reload_on_ready(&master->reload, g)) {
         generation_commit(g);
+        apply_first(g);
         master_greet(master, g);
         sd_tell_ready(master->setup->sd);
     }

@@ -1,6 +1,7 @@
 """The fd store of the service manager: sockets that sockd bound itself, kept over a restart."""
 import os
 import socket
+import stat
 
 import sockdtest
 from sockdtest import SockdTest
@@ -71,7 +72,7 @@ class StoreTest(SockdTest):
         self.serve('handler = "echo"; transport = "unix"; path = "$dir/s"; mode = "0660";', env=STORE,
                    listen=[("sockd-echo-0", listener)])
         listener.close()
-        self.assertEqual(os.stat(path).st_ino, inode)
+        self.assertEqual((os.stat(path).st_ino, stat.S_IMODE(os.stat(path).st_mode)), (inode, 0o660))
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(path)
             client.sendall(b"x\n")
