@@ -219,6 +219,24 @@ static bool is_standard_ipv6(const struct listen_name *name)
             memcmp(name->addr.ip, &in6addr_any, 16) == 0);
 }
 
+/* The system lets us not have the mode or the group that SERVICE wants for its file. */
+static void complain_file(struct opening *o, const struct listen_name *name, const struct service *service)
+{
+    char place[LISTEN_PLACE_MAX];
+
+    listen_place(place, name);
+    if (service->group && !sockfile_may_give(service->gid))
+        complaints_add(o->complaints, true,
+                       "%s: cannot give %s to group \"%s\": the user of the daemon must be in that group "
+                       "(SupplementaryGroups=%s in a drop-in of the unit), or be root",
+                       service->name, place, service->group, service->group);
+    else
+        complaints_add(o->complaints, true,
+                       "%s: cannot set the mode and the group of %s: the file belongs to another user",
+                       service->name, place);
+    failed(o, -EINVAL);
+}
+
 /* Opens a new listener. 1 when this machine lacks the address family, which was noticed. */
 static int open_new(struct opening *o, const struct listen_name *name, const struct service *service)
 {
@@ -231,6 +249,10 @@ static int open_new(struct opening *o, const struct listen_name *name, const str
                        listen_place(place, name),
                        !name->path[0] && name->addr.family == AF_INET6 ? "IPv6" : "such sockets");
         return 1;
+    }
+    if (fd == -EPERM && service->group && !sockfile_may_give(service->gid)) {
+        complain_file(o, name, service);
+        return 0;
     }
     if (fd < 0) {
         complaints_add(o->complaints, true, "%s: cannot listen on %s: %s%s", service->name,
@@ -265,7 +287,10 @@ static int use_or_open(struct opening *o, const struct listen_name *name, const 
         failed(o, -EADDRINUSE);
         return 0;
     }
-    use(o, l, service);
+    if (!l->inherited && listen_socket_check(name, service, &l->id) == -EPERM)
+        complain_file(o, name, service);
+    else
+        use(o, l, service);
     return 0;
 }
 
@@ -351,8 +376,9 @@ void listen_apply(const struct listen_set *set, struct complaints *complaints)
         struct listen_name name = name_of(l);
         int r = listen_socket_apply(l->fd, &name, set->service[i], l->inherited ? NULL : &l->id);
         if (r < 0)
-            complaints_add(complaints, false, "%s: cannot adjust %s: %s", set->service[i]->name,
-                           listen_place(place, &name), strerror(-r));
+            complaints_add(complaints, false, "%s: mode and group of %s are not as configured: %s",
+                           set->service[i]->name, listen_place(place, &name),
+                           r == -ESTALE ? "another file has its name" : strerror(-r));
     }
 }
 

@@ -62,8 +62,8 @@ struct listen_set {
 /*
  * Finds or opens every listener that CONF wants. All are tried and every failure goes to COMPLAINTS. On
  * failure -EADDRINUSE or the like (the first one), what was newly opened is closed again, and *RET stays
- * untouched. Kept listeners are not changed. NAMES: of the hosts of CONF; NULL: they are looked up now, which
- * blocks.
+ * untouched; -EINVAL when the configuration asks for what we may not do. Kept listeners are not changed.
+ * NAMES: of the hosts of CONF; NULL: they are looked up now, which blocks.
  */
 int listen_open(struct listeners *ls, const struct conf *conf, const struct names *names,
                 struct complaints *complaints, struct listen_set *ret);

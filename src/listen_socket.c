@@ -198,6 +198,16 @@ int listen_socket_adopt(int fd, const struct listen_name *name)
     return r;
 }
 
+/* A file that lost its group in the configuration goes back to the one that it would have without. */
+static struct sockfile kept_sockfile_of(const struct listen_name *name, const struct service *service)
+{
+    struct sockfile file = sockfile_of(name, service);
+
+    if (!service->group)
+        file.gid = sockfile_group_of_new(name->path);
+    return file;
+}
+
 int listen_socket_apply(int fd, const struct listen_name *name, const struct service *service,
                         const struct sockfile_id *id)
 {
@@ -205,8 +215,17 @@ int listen_socket_apply(int fd, const struct listen_name *name, const struct ser
         return -errno;
     if (!id || id->ino == 0)
         return 0;
-    struct sockfile file = sockfile_of(name, service);
+    struct sockfile file = kept_sockfile_of(name, service);
     return sockfile_apply(&file, id);
+}
+
+int listen_socket_check(const struct listen_name *name, const struct service *service,
+                        const struct sockfile_id *id)
+{
+    if (!id || id->ino == 0)
+        return 0;
+    struct sockfile file = kept_sockfile_of(name, service);
+    return sockfile_check(&file, id);
 }
 
 uint32_t listen_socket_drops(int fd)

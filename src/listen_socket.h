@@ -33,6 +33,10 @@ int listen_socket_adopt(int fd, const struct listen_name *name);
 int listen_socket_apply(int fd, const struct listen_name *name, const struct service *service,
                         const struct sockfile_id *id);
 
+/* Whether that would be allowed, as far as it can be known: 0, -EPERM, or what it would say. */
+int listen_socket_check(const struct listen_name *name, const struct service *service,
+                        const struct sockfile_id *id);
+
 /* Datagrams that the kernel dropped since the socket was made, because its queue was full; it wraps.
  * socket(7), SO_MEMINFO. */
 uint32_t listen_socket_drops(int fd);

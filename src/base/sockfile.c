@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 int sockfile_address(const char *path, struct sockaddr_un *ret)
@@ -43,16 +45,21 @@ static int bind_name(int fd, const char *path, mode_t mode)
     return r;
 }
 
+static int look(const char *path, struct stat *ret)
+{
+    if (lstat(path, ret) < 0)
+        return -errno;
+    return S_ISSOCK(ret->st_mode) ? 0 : -EEXIST;
+}
+
 static int identify(const char *path, struct sockfile_id *ret)
 {
     struct stat st;
 
-    if (lstat(path, &st) < 0)
-        return -errno;
-    if (!S_ISSOCK(st.st_mode))
-        return -EEXIST;
-    *ret = (struct sockfile_id){ .dev = st.st_dev, .ino = st.st_ino };
-    return 0;
+    int r = look(path, &st);
+    if (r == 0)
+        *ret = (struct sockfile_id){ .dev = st.st_dev, .ino = st.st_ino };
+    return r;
 }
 
 static bool same(const struct sockfile_id *a, const struct sockfile_id *b)
@@ -135,18 +142,76 @@ int sockfile_find(const char *path, struct sockfile_id *ret_id)
     return r;
 }
 
+/* What is to be changed. */
+static bool other_group(const struct sockfile *file, const struct stat *st)
+{
+    return file->gid != (gid_t)-1 && file->gid != st->st_gid;
+}
+
+static bool other_mode(const struct sockfile *file, const struct stat *st)
+{
+    return file->mode != (st->st_mode & 07777);
+}
+
+static int look_for(const struct sockfile *file, const struct sockfile_id *id, struct stat *ret)
+{
+    int r = look(file->path, ret);
+    if (r == 0 && (ret->st_dev != id->dev || ret->st_ino != id->ino))
+        r = -ESTALE;
+    return r;
+}
+
 int sockfile_apply(const struct sockfile *file, const struct sockfile_id *id)
 {
-    struct sockfile_id now = { 0 };
+    struct stat st;
 
-    int r = identify(file->path, &now);
+    int r = look_for(file, id, &st);
     if (r < 0)
         return r;
-    if (!same(&now, id))
-        return -ESTALE;
-    if (file->gid != (gid_t)-1 && lchown(file->path, (uid_t)-1, file->gid) < 0)
+    if (other_group(file, &st) && lchown(file->path, (uid_t)-1, file->gid) < 0)
         return -errno;
-    return fchmodat(AT_FDCWD, file->path, file->mode, AT_SYMLINK_NOFOLLOW) < 0 ? -errno : 0;
+    if (other_mode(file, &st) && fchmodat(AT_FDCWD, file->path, file->mode, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return 0;
+}
+
+static bool has_capability(unsigned capability)
+{
+    struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+    return syscall(SYS_capget, &header, data) == 0 &&
+           (data[CAP_TO_INDEX(capability)].effective & CAP_TO_MASK(capability));
+}
+
+bool sockfile_may_give(gid_t gid)
+{
+    return gid == getegid() || group_member(gid) || has_capability(CAP_CHOWN);
+}
+
+/* open(2), O_CREAT. */
+gid_t sockfile_group_of_new(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    char directory[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 2];
+    struct stat st;
+
+    snprintf(directory, sizeof(directory), "%.*s.", slash ? (int)(slash + 1 - path) : 0, path);
+    return stat(directory, &st) == 0 && (st.st_mode & S_ISGID) ? st.st_gid : getegid();
+}
+
+/* chown(2), chmod(2) and capabilities(7). */
+int sockfile_check(const struct sockfile *file, const struct sockfile_id *id)
+{
+    struct stat st;
+
+    int r = look_for(file, id, &st);
+    if (r < 0)
+        return r;
+    bool owns = st.st_uid == geteuid();
+    if (other_group(file, &st) && !(owns ? sockfile_may_give(file->gid) : has_capability(CAP_CHOWN)))
+        return -EPERM;
+    return other_mode(file, &st) && !owns && !has_capability(CAP_FOWNER) ? -EPERM : 0;
 }
 
 int sockfile_bind(const struct sockfile *file, struct sockfile_id *ret_id)

@@ -36,6 +36,15 @@ int sockfile_find(const char *path, struct sockfile_id *ret_id);
 /* Sets mode and group of a socket's file. -ESTALE when the file is not the one of ID any more. */
 int sockfile_apply(const struct sockfile *file, const struct sockfile_id *id);
 
+/* Whether sockfile_apply would be allowed: 0, -EPERM, or what it would say. Nothing is changed. */
+int sockfile_check(const struct sockfile *file, const struct sockfile_id *id);
+
+/* Whether this process may give a file of its own to a group: it is in it, or as root may do so anyway. */
+bool sockfile_may_give(gid_t gid);
+
+/* The group that a file of ours gets at PATH when none is asked for. */
+gid_t sockfile_group_of_new(const char *path);
+
 /* Removes the file if it is still the one of ID. */
 void sockfile_remove(const char *path, const struct sockfile_id *id);
 

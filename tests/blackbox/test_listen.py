@@ -141,6 +141,21 @@ class UnixTest(ListenTest):
         self.assertEqual(self.stop(), 0)
         self.assertFalse(os.path.exists(self.path()))
 
+    def test_a_group_that_the_daemon_may_not_give_a_file_to(self):
+        """Starting again does not mend it, so it is an error of the configuration."""
+        if os.getuid() != 0:
+            self.skipTest("needs root, to take a right of root away")
+        self.need("setpriv")
+        group = next(g.gr_name for g in grp.getgrall() if g.gr_gid != os.getgid())
+        path = self.write("sockd.conf", self.unix_service('group = "%s";' % group))
+        command = ["setpriv", "--bounding-set=-chown", "--clear-groups", os.path.join(sockdtest.BUILD, "sockd"), "-f", path,
+                   "--control", self.path("control.sock")]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=sockdtest.TIMEOUT)
+        self.assertEqual(done.returncode, 78)
+        self.assertIn('echo: cannot give unix %s to group "%s": the user of the daemon must be in that group '
+                      "(SupplementaryGroups=%s in a drop-in of the unit), or be root" % (self.path(), group, group), done.stderr)
+        self.assertFalse(os.path.exists(self.path()))
+
     def test_0660_is_the_default_mode(self):
         self.start(self.unix_service())
         self.assertEqual(stat.S_IMODE(os.stat(self.path()).st_mode), 0o660)

@@ -18,6 +18,7 @@ from sockdtest import SLOW, SockdTest
 
 HUP, STOP, CONT, TERM = signal.SIGHUP, signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM
 ECHO = 'handler = "echo";'
+WITHOUT_CHOWN = 'exec setpriv --bounding-set=-chown --clear-groups "$@"'
 
 
 def two_services(first, second, top=""):
@@ -141,6 +142,51 @@ class CommitTest(ReloadTest):
             if group.gr_gid != os.getegid() and (root or group.gr_gid in os.getgroups()):
                 return group
         return self.skipTest("this user has no other group")
+
+    def test_B4_a_group_that_the_daemon_may_not_give_fails_the_reload_and_changes_nothing(self):
+        keys = 'transport = [ "tcp", "unix" ]; path = "$dir/s.sock"; host = "$addr"; port = $port; handler = "echo"; '
+        group = self.strange_group()
+        self.serve(keys + 'mode = "0600";', shell=WITHOUT_CHOWN)
+        self.expect_log("cannot give unix .* to group", "reload failed")
+        done = self.reload(self.service(keys + 'mode = "0666"; group = "%s";' % group))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("echo: cannot give unix %s/s.sock to group \"%s\": the user of the daemon must be in that group "
+                      "(SupplementaryGroups=%s in a drop-in of the unit), or be root\n" % (self.dir, group, group), done.stderr)
+        st = os.stat(os.path.join(self.dir, "s.sock"))
+        self.assertEqual((stat.S_IMODE(st.st_mode), st.st_gid), (0o600, os.getgid()))
+        self.assertEqual(self.converse(b"x\n"), b"x\n")
+        self.assertEqual(self.status()["generation"], 1)
+
+    def test_B4_a_mode_that_cannot_be_set_is_told(self):
+        keys = 'transport = [ "tcp", "unix" ]; path = "$dir/s.sock"; host = "$addr"; port = $port; handler = "echo"; '
+        self.serve(keys + 'mode = "0600";')
+        self.expect_log("mode and group of unix .* are not as configured")
+        os.unlink(os.path.join(self.dir, "s.sock"))
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(os.path.join(self.dir, "s.sock"))
+            done = self.reload(self.service(keys + 'mode = "0666";'))
+        self.assertIn("echo: mode and group of unix %s/s.sock are not as configured: another file has its name\n" % self.dir,
+                      done.stdout)
+
+    def test_B4_a_group_goes_with_its_line(self):
+        group = self.strange_group()
+        keys = 'transport = "unix"; path = "$dir/s.sock"; handler = "echo"; '
+        self.serve(keys + 'group = "%s";' % group)
+        self.assertEqual(self.group("s.sock"), group)
+        self.reload_to(keys)
+        self.assertEqual(os.stat(os.path.join(self.dir, "s.sock")).st_gid, os.getgid())
+        self.reload_to(keys + 'group = "%s";' % group)
+        self.assertEqual(self.group("s.sock"), group)
+
+    def group(self, name):
+        return grp.getgrgid(os.stat(os.path.join(self.dir, name)).st_gid).gr_name
+
+    def strange_group(self):
+        """The name of a group that we are not in; and a daemon that is started WITHOUT_CHOWN may not give files to it."""
+        if os.getuid() != 0:
+            self.skipTest("needs root, to take a right of root away")
+        self.need("setpriv")
+        return next(g.gr_name for g in grp.getgrall() if g.gr_gid != os.getgid())
 
     def mode(self, name):
         return stat.S_IMODE(os.stat(os.path.join(self.dir, name)).st_mode)

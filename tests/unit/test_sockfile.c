@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[64], path[96];
@@ -75,6 +77,48 @@ static void test_a_new_file_has_the_mode_that_was_asked_for_whatever_the_umask(v
     fd_close(&fd);
     sockfile_remove(path, &id);
     assert_int_equal(access(path, F_OK), -1);
+}
+
+/* In a process of its own, as a user without rights. */
+static int check_as_stranger(const struct sockfile *file, const struct sockfile_id *id, gid_t own)
+{
+    pid_t pid = fork();
+    int status = 0;
+
+    if (pid == 0)
+        _exit(setgroups(0, NULL) < 0 || setresgid(own, own, own) < 0 || setresuid(12345, 12345, 12345) < 0
+                  ? 255
+                  : -sockfile_check(file, id));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    return -WEXITSTATUS(status);
+}
+
+static void test_what_may_be_done_with_a_file_is_known_before(void **arg)
+{
+    struct sockfile file = file_of(SOCK_STREAM);
+    struct sockfile_id id = { 0 };
+
+    (void)arg;
+    if (geteuid() != 0)
+        skip();
+    int fd = sockfile_bind(&file, &id);
+    assert_true(fd >= 0);
+    assert_int_equal(chmod(dir, 0711), 0);
+    assert_int_equal(check_as_stranger(&file, &id, 777), 0); /* there is nothing to change */
+    file.mode = 0666;
+    assert_int_equal(check_as_stranger(&file, &id, 777), -EPERM);
+    assert_int_equal(lchown(path, 12345, 777), 0);
+    assert_int_equal(check_as_stranger(&file, &id, 777), 0);
+    file.gid = 777;
+    assert_int_equal(check_as_stranger(&file, &id, 778), 0); /* it is in this group already */
+    file.gid = 778;
+    assert_int_equal(check_as_stranger(&file, &id, 778), 0);
+    assert_int_equal(check_as_stranger(&file, &id, 777), -EPERM);
+    assert_int_equal(sockfile_check(&file, &id), 0);
+    id.ino++;
+    assert_int_equal(sockfile_check(&file, &id), -ESTALE);
+    fd_close(&fd);
 }
 
 static void test_A22_a_live_socket_is_refused_and_goes_on(void **arg)
@@ -240,6 +284,7 @@ int main(void)
 {
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
     const struct CMUnitTest tests[] = {
+        IN_DIR(test_what_may_be_done_with_a_file_is_known_before),
         IN_DIR(test_a_new_file_has_the_mode_that_was_asked_for_whatever_the_umask),
         IN_DIR(test_A22_a_live_socket_is_refused_and_goes_on),
         IN_DIR(test_A22_a_live_datagram_socket_is_refused),
