@@ -48,8 +48,9 @@ static void log_stop(const struct master *master, const struct conf *conf)
         log_write(LOG_NOTICE, &stopping, "stopping");
         return;
     }
-    log_write(LOG_NOTICE, &stopping, "stopping: %llu connection%s %s to finish",
-              (unsigned long long)connections, connections == 1 ? " has" : "s have",
+    /* Which of them have something in hand only the workers know; the others close at once. */
+    log_write(LOG_NOTICE, &stopping, "stopping: %llu connection%s open; what is in hand has %s to finish",
+              (unsigned long long)connections, connections == 1 ? " is" : "s are",
               text_print_duration(within, conf->drain_timeout));
 }
 

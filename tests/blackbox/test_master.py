@@ -553,7 +553,7 @@ class StopTest(MasterTest):
         with Clock() as clock:
             began, real = clock.seconds(), time.monotonic()
             self.sockd.signal(TERM)
-            self.wait_log("stopping: 3 connections have 1.0 s to finish")
+            self.wait_log("stopping: 3 connections are open; what is in hand has 1.0 s to finish$")
             self.assertEqual(idle.recv(10), b"")
             idle_took = clock.seconds() - began
             self.assertEqual(half.recv(10), b"")
@@ -561,6 +561,15 @@ class StopTest(MasterTest):
             self.assertLess(clock.seconds() - began, 1 + 1 * SLOW)
         self.assertGreaterEqual(time.monotonic() - real, 0.95)
         self.assertLess(idle_took, 0.9)
+
+    def test_a_stop_promises_idle_connections_no_time(self):
+        self.serve(ECHO)
+        clients = [self.connect(), self.connect()]
+        self.wait_counter("connections", 2)
+        self.sockd.signal(TERM)
+        self.wait_log("stopping: 2 connections are open; what is in hand has 25 s to finish$")
+        self.assertEqual([client.recv(1) for client in clients], [b"", b""])
+        self.assertEqual(self.sockd.wait(), 0)
 
     def test_a_worker_of_many_listeners_is_told_to_leave_in_few_words(self):
         self.start("workers = 1;\nservices:\n{\n%s};\n" % "".join(

@@ -326,7 +326,7 @@ class LateTest(PluginTest):
         client.sendall(b"go x\n")
         self.wait_counter("in_hand", 1)
         daemon.signal(signal.SIGTERM)
-        daemon.wait_log("stopping: 1 connection has ")
+        daemon.wait_log("stopping: 1 connection is open")
         self.write("go", "")
         self.assertEqual(self.receive_all(client), b"x\n")
         self.assertEqual(daemon.wait(), 0)
