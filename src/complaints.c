@@ -31,42 +31,61 @@ void complaints_done(struct complaints *c)
 void complaints_log(const struct complaints *c)
 {
     for (const struct complaint *it = c->first; it; it = it->next)
-        log_event(it->fatal ? LOG_ERR : LOG_WARNING, LOG_ID_CONFIGURATION, "%s", it->text);
+        log_event(it->level, LOG_ID_CONFIGURATION, "%s", it->text);
 }
 
-static void append(struct complaints *c, bool fatal, const char *text, size_t len)
+static int level_of(bool fatal)
+{
+    return fatal ? LOG_ERR : LOG_WARNING;
+}
+
+static void append(struct complaints *c, int level, const char *text, size_t len)
 {
     size_t size = 4 * len + 1;
     struct complaint *complaint = malloc(sizeof(*complaint) + size);
 
-    if (fatal)
-        c->n_fatal++;
-    else
-        c->n_warnings++;
+    c->n_fatal += level == LOG_ERR;
+    c->n_warnings += level == LOG_WARNING;
     if (!complaint)
         return;
     complaint->next = NULL;
-    complaint->fatal = fatal;
+    complaint->level = level;
+    complaint->fatal = level == LOG_ERR;
     text_make_safe(complaint->text, size, text, len);
     *c->tail = complaint;
     c->tail = &complaint->next;
 }
 
-void complaints_add(struct complaints *c, bool fatal, const char *format, ...)
+__attribute__((format(printf, 3, 0))) static void add(struct complaints *c, int level, const char *format,
+                                                      va_list args)
 {
     char *text = NULL;
+    int len = vasprintf(&text, format, args);
+
+    if (len < 0) {
+        append(c, level, "out of memory", 13);
+        return;
+    }
+    append(c, level, text, (size_t)len);
+    free(text);
+}
+
+void complaints_add(struct complaints *c, bool fatal, const char *format, ...)
+{
     va_list args;
-    int len;
 
     va_start(args, format);
-    len = vasprintf(&text, format, args);
+    add(c, level_of(fatal), format, args);
     va_end(args);
-    if (len < 0)
-        append(c, fatal, "out of memory", 13);
-    else
-        append(c, fatal, text, (size_t)len);
-    if (len >= 0)
-        free(text);
+}
+
+void complaints_notice(struct complaints *c, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    add(c, LOG_NOTICE, format, args);
+    va_end(args);
 }
 
 /* "file:line: prefix+key: " */
@@ -90,7 +109,7 @@ void complaints_add_at(struct complaints *c, bool fatal, const struct place *pla
     va_list args;
 
     if (!out) {
-        append(c, fatal, "out of memory", 13);
+        append(c, level_of(fatal), "out of memory", 13);
         return;
     }
     print_place(out, place, line, key);
@@ -98,8 +117,8 @@ void complaints_add_at(struct complaints *c, bool fatal, const struct place *pla
     vfprintf(out, format, args);
     va_end(args);
     if (fclose(out) == 0)
-        append(c, fatal, text, len);
+        append(c, level_of(fatal), text, len);
     else
-        append(c, fatal, "out of memory", 13);
+        append(c, level_of(fatal), "out of memory", 13);
     free(text);
 }

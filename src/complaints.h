@@ -10,7 +10,8 @@
 
 struct complaint {
     struct complaint *next;
-    bool fatal; /* false: a warning */
+    int level;  /* LOG_ERR; LOG_WARNING; LOG_NOTICE: nothing is wrong */
+    bool fatal; /* an error */
     char text[];
 };
 
@@ -28,7 +29,7 @@ struct place {
 void complaints_init(struct complaints *c);
 void complaints_done(struct complaints *c);
 
-/* Logs each, as an error or a warning. */
+/* Logs each, as urgent as it is. */
 void complaints_log(const struct complaints *c);
 
 /* Bytes of a stranger in the text must have gone through text_escape(). Without memory it is counted, but
@@ -36,7 +37,10 @@ void complaints_log(const struct complaints *c);
 void complaints_add(struct complaints *c, bool fatal, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* The same, led by "file:line: prefix+key: "; LINE 0 and KEY NULL leave their part away. */
+/* The same for what is well, and worth to be known. */
+void complaints_notice(struct complaints *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same as complaints_add, led by "file:line: prefix+key: "; LINE 0 and KEY NULL leave their part away. */
 void complaints_add_at(struct complaints *c, bool fatal, const struct place *place, int line, const char *key,
                        const char *format, ...) __attribute__((format(printf, 6, 7)));
 

@@ -245,9 +245,9 @@ static int open_new(struct opening *o, const struct listen_name *name, const str
 
     int fd = listen_socket_open(name, service, &id);
     if (fd == -EAFNOSUPPORT || (fd == -EADDRNOTAVAIL && is_standard_ipv6(name))) {
-        complaints_add(o->complaints, false, "%s: %s is left out: this machine has no %s", service->name,
-                       listen_place(place, name),
-                       !name->path[0] && name->addr.family == AF_INET6 ? "IPv6" : "such sockets");
+        complaints_notice(o->complaints, "%s: %s is left out: this machine has no %s", service->name,
+                          listen_place(place, name),
+                          !name->path[0] && name->addr.family == AF_INET6 ? "IPv6" : "such sockets");
         return 1;
     }
     if (fd == -EPERM && service->group && !sockfile_may_give(service->gid)) {
