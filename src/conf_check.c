@@ -6,6 +6,7 @@
 #include "conf_check.h"
 
 #include "base/text.h"
+#include "conf_clash.h"
 #include "conf_key.h"
 #include "conf_text.h"
 #include "exec_path.h"
@@ -13,7 +14,6 @@
 #include <ctype.h>
 #include <errno.h>
 #include <grp.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -238,58 +238,29 @@ void conf_check_service(struct service *service, const struct place *place, cons
     check_messages(&c);
 }
 
-static const char *host_key(const char *host)
-{
-    return host[0] ? host : "*";
-}
-
-/* The first host that both have; NULL: none. */
-static const char *common_host(const struct service *a, const struct service *b)
-{
-    for (size_t i = 0; i < a->host.len; i++)
-        for (size_t j = a == b ? i + 1 : 0; j < b->host.len; j++)
-            if (strcasecmp(host_key(a->host.item[i]), host_key(b->host.item[j])) == 0)
-                return host_key(a->host.item[i]);
-    return NULL;
-}
-
-static bool uses_path(const struct service *s)
-{
-    return s->path && (has(s, TRANSPORT_UNIX) || has(s, TRANSPORT_UNIXGRAM));
-}
-
-/* What both want, as text in BUF; false when nothing. A and B may be the same. */
-static bool collide(const struct service *a, const struct service *b, char *buf, size_t size)
-{
-    uint32_t both = a->transports & b->transports;
-    uint32_t internet = both & (1u << TRANSPORT_TCP | 1u << TRANSPORT_UDP);
-    const char *host = internet && a->port && a->port == b->port ? common_host(a, b) : NULL;
-
-    if (host) {
-        snprintf(buf, size, "%s %s port %" PRIu32, internet & 1u << TRANSPORT_TCP ? "tcp" : "udp", host,
-                 a->port);
-        return true;
-    }
-    if (a != b && uses_path(a) && uses_path(b) && strcmp(a->path, b->path) == 0) {
-        snprintf(buf, size, "%s", a->path);
-        return true;
-    }
-    return false;
-}
-
 static void check_collisions(const struct conf *conf, size_t i, struct complaints *complaints)
 {
     const struct service *b = &conf->services[i];
     char what[512];
+    const char *host;
 
     for (size_t j = 0; j <= i && b->enabled; j++) {
         const struct service *a = &conf->services[j];
 
-        if (!a->enabled || !collide(a, b, what, sizeof(what)))
+        if (!a->enabled || !conf_clash(a, b, what, sizeof(what), &host))
             continue;
-        if (a == b)
+        if (a == b && host)
+            complaints_add(complaints, true,
+                           "%s:%d: service %s wants %s, which collides with its host \"%s\"", b->file,
+                           b->line, b->name, what, host);
+        else if (a == b)
             complaints_add(complaints, true, "%s:%d: service %s has %s twice", b->file, b->line, b->name,
                            what);
+        else if (host)
+            complaints_add(
+                complaints, true,
+                "%s:%d: service %s wants %s, which collides with host \"%s\" of service %s (%s:%d)", b->file,
+                b->line, b->name, what, host, a->name, a->file, a->line);
         else
             complaints_add(complaints, true, "%s:%d: service %s wants %s, as does service %s (%s:%d)",
                            b->file, b->line, b->name, what, a->name, a->file, a->line);

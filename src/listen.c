@@ -188,6 +188,59 @@ static const struct service *user_of(const struct listen_set *set, const struct 
     return NULL;
 }
 
+/* Two sockets that exclude each other: one of every address of a family, and one of it. */
+static bool overlap(const struct listener *l, const struct listen_name *name)
+{
+    return l->transport == name->transport && l->addr.family == name->addr.family &&
+           l->addr.port == name->addr.port && (addr_is_any(&l->addr) || addr_is_any(&name->addr));
+}
+
+/* The listener of ours that is in the way of NAME; NULL: none is. FILE is what lies at its path. */
+static const struct listener *find_own(const struct listeners *ls, const struct listen_name *name,
+                                       const struct sockfile_id *file)
+{
+    list_for_each (it, &ls->all) {
+        const struct listener *l = container_of(it, struct listener, link);
+        if (name->path[0] ? file->ino != 0 && sockfile_same(file, &l->id) : !l->path && overlap(l, name))
+            return l;
+    }
+    return NULL;
+}
+
+/* NAME is in use by us ourselves: says so, and true. */
+static bool complain_own(struct opening *o, const struct listen_name *name, const struct service *service)
+{
+    char place[LISTEN_PLACE_MAX], other[LISTEN_PLACE_MAX];
+    struct sockfile_id file = { 0 };
+
+    listen_place(place, name);
+    if (name->path[0] && sockfile_find(name->path, &file) < 0)
+        return false;
+    if (file.ino != 0 && sockfile_same(&file, &o->ls->control)) {
+        complaints_add(o->complaints, true, "%s: cannot listen on %s: it is the control socket of this sockd",
+                       service->name, place);
+        failed(o, -EINVAL);
+        return true;
+    }
+    const struct listener *l = find_own(o->ls, name, &file);
+    if (!l)
+        return false;
+    struct listen_name its = name_of(l);
+    const struct service *user = user_of(&o->set, l);
+    listen_place(other, &its);
+    if (user)
+        complaints_add(o->complaints, true, "%s: cannot listen on %s: service %s does already, on %s",
+                       service->name, place, user->name, other);
+    else
+        complaints_add(
+            o->complaints, true,
+            "%s: cannot listen on %s: sockd itself still listens on %s; reload without that first, "
+            "or stop and start",
+            service->name, place, other);
+    failed(o, -EADDRINUSE);
+    return true;
+}
+
 /* What the administrator can do about it. */
 static const char *advice(const struct listen_name *name, int error)
 {
@@ -254,6 +307,8 @@ static int open_new(struct opening *o, const struct listen_name *name, const str
         complain_file(o, name, service);
         return 0;
     }
+    if (fd == -EADDRINUSE && complain_own(o, name, service))
+        return 0;
     if (fd < 0) {
         complaints_add(o->complaints, true, "%s: cannot listen on %s: %s%s", service->name,
                        listen_place(place, name), strerror(-fd), advice(name, -fd));

@@ -46,7 +46,8 @@ char *listener_print(char buf[LISTENER_TEXT_MAX], const struct listener *l);
 /* All listeners the master holds. */
 struct listeners {
     struct list all;
-    size_t store_max; /* how many of them the service manager keeps over a restart */
+    size_t store_max;           /* how many of them the service manager keeps over a restart */
+    struct sockfile_id control; /* the file of the control socket, which no service can have */
 };
 
 void listeners_init(struct listeners *ls);

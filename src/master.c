@@ -401,6 +401,7 @@ static int take_over(struct master *master)
         return EX_OSERR;
     }
     log_set_level(status_log_level(&master->status));
+    master_guard_control(master);
     reap(master);
     upgrade_go_on(&master->upgrade);
     return 0;

@@ -81,6 +81,8 @@ void master_upgrade(struct master *master, struct control_client *client);
 /* Opens the control socket, takes the sockets of systemd, and opens the first generation. 0 or an exit
  * status; what was wrong was logged. */
 int master_start(struct master *master, struct conf *conf);
+/* No service may have the file of the control socket, as it is now. */
+void master_guard_control(struct master *master);
 /* The first generation serves: says so to who started us. */
 void master_greet(const struct master *master, const struct generation *g);
 

@@ -105,9 +105,16 @@ static int open_first(struct master *master, struct conf *conf)
     return r < 0 ? EX_OSERR : 0;
 }
 
+void master_guard_control(struct master *master)
+{
+    if (master->control)
+        master->listeners.control = control_file(master->control);
+}
+
 int master_start(struct master *master, struct conf *conf)
 {
     open_control(master);
+    master_guard_control(master);
     int status = take_inherited(master, conf);
     return status ? status : open_first(master, conf);
 }

@@ -62,7 +62,7 @@ static int identify(const char *path, struct sockfile_id *ret)
     return r;
 }
 
-static bool same(const struct sockfile_id *a, const struct sockfile_id *b)
+bool sockfile_same(const struct sockfile_id *a, const struct sockfile_id *b)
 {
     return a->dev == b->dev && a->ino == b->ino;
 }
@@ -121,7 +121,7 @@ static int bind_over(int fd, const struct sockfile *file)
     if (rename(file->path, temporary) < 0)
         return -errno;
     r = identify(temporary, &now);
-    if (r == 0 && !same(&before, &now))
+    if (r == 0 && !sockfile_same(&before, &now))
         r = -EADDRINUSE; /* somebody was quicker, and this is his */
     if (r == 0)
         r = bind_name(fd, file->path, 0);
@@ -245,6 +245,6 @@ void sockfile_remove(const char *path, const struct sockfile_id *id)
 {
     struct sockfile_id now = { 0 };
 
-    if (id->ino != 0 && identify(path, &now) == 0 && same(&now, id))
+    if (id->ino != 0 && identify(path, &now) == 0 && sockfile_same(&now, id))
         unlink(path);
 }

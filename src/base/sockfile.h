@@ -24,6 +24,8 @@ struct sockfile_id {
     ino_t ino;
 };
 
+bool sockfile_same(const struct sockfile_id *a, const struct sockfile_id *b);
+
 /*
  * A bound, non-blocking socket; a SOCK_STREAM one does not listen yet. -EADDRINUSE: a live socket has this
  * name; -EEXIST: a file that is no socket lies there; -ENAMETOOLONG; or what the system said.

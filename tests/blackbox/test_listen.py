@@ -244,6 +244,37 @@ class FailureTest(ListenTest):
                            '  two: { host = "localhost"; port = $port; handler = "echo"; }; };', 71,
                            "two: cannot listen on 127.0.0.1 port %d: service one does already" % self.port())
 
+    def test_two_services_on_one_socket_file_that_a_link_hides(self):
+        os.symlink(".", os.path.join(self.dir, "link"))
+        for transport in "unix", "unixgram":
+            self.fail_to_start('services: { one: { transport = "unix"; path = "$dir/s.sock"; handler = "echo"; };\n'
+                               '  two: { transport = "%s"; path = "$dir/link/s.sock"; handler = "echo"; }; };' % transport, 71,
+                               "two: cannot listen on %s .*/link/s.sock: service one does already, on unix .*/s.sock\n" % transport)
+
+    def test_an_address_of_its_own_beside_every_address_that_a_name_hides(self):
+        self.fail_to_start('services: { one: { host = "0.0.0.0"; port = $port; handler = "echo"; };\n'
+                           '  two: { host = "localhost"; port = $port; handler = "echo"; }; };', 71,
+                           "two: cannot listen on 127.0.0.1 port %d: service one does already, on 0.0.0.0 port %d\n"
+                           % (self.port(), self.port()))
+
+    def test_the_control_socket_is_no_service(self):
+        for path in "$dir/control.sock", "$dir/./control.sock":
+            self.fail_to_start('services: { e: { transport = "unix"; path = "%s"; handler = "echo"; }; };' % path, 78,
+                               "e: cannot listen on unix .*control.sock: it is the control socket of this sockd")
+
+    def test_from_one_address_to_every_address_needs_a_step_between(self):
+        self.serve(ECHO)
+        self.expect_log("cannot listen on 0.0.0.0", "reload failed")
+        every = self.service('host = "0.0.0.0"; handler = "echo";')
+        done = self.reload(every)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("echo: cannot listen on 0.0.0.0 port %d: sockd itself still listens on %s port %d; reload without that "
+                      "first, or stop and start\n" % (self.port(), self.addr, self.port()), done.stderr)
+        self.serves()
+        self.assertEqual(self.reload(self.service("port = $port1; " + ECHO)).returncode, 0)
+        self.assertEqual(self.reload(every).returncode, 0)
+        self.serves()
+
     def test_what_was_opened_before_a_failure_is_closed_and_removed(self):
         self.keep(socket.create_server((self.addr, self.port())))
         self.fail_to_start('services: { a: { transport = "unix"; path = "$dir/a.sock"; handler = "echo"; };\n'

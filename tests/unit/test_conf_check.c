@@ -67,7 +67,7 @@ static void test_value_that_was_wrong_is_not_called_missing(void **state)
 static void test_two_services_on_one_socket_are_refused_with_both_names(void **state)
 {
     (void)state;
-    assert_said("handler = \"echo\"; port = 7; services: {\n a: { host = [ \"x\", \"*\" ]; };\n b: { host = "
+    assert_said("handler = \"echo\"; port = 7; services: {\n a: { host = \"*\"; };\n b: { host = "
                 "\"\"; }; };",
                 "t:3: service b wants tcp * port 7, as does service a (t:2)\n");
     assert_said("handler = \"echo\"; services: {\n a: { transport = \"unix\"; path = \"/x\"; };\n"
@@ -75,6 +75,76 @@ static void test_two_services_on_one_socket_are_refused_with_both_names(void **s
                 "t:3: service b wants /x, as does service a (t:2)\n");
     assert_service_said("handler = \"echo\"; port = 7; host = [ \"LOCALHOST\", \"localhost\" ];",
                         "t:1: service s has tcp LOCALHOST port 7 twice\n");
+}
+
+static void test_one_address_and_every_address_of_its_family_exclude_each_other(void **state)
+{
+    static const struct {
+        const char *a, *b, *said;
+    } rows[] = {
+        { "*", "127.0.0.1", "127.0.0.1 port 7, which collides with host \"*\"" },
+        { "127.0.0.1", "*", "* port 7, which collides with host \"127.0.0.1\"" },
+        { "localhost", "", "* port 7, which collides with host \"localhost\"" },
+        { "", "::1", "::1 port 7, which collides with host \"*\"" },
+        { "0.0.0.0", "127.0.0.1", "127.0.0.1 port 7, which collides with host \"0.0.0.0\"" },
+        { "0.0.0.0", "::ffff:127.0.0.1", "::ffff:127.0.0.1 port 7, which collides with host \"0.0.0.0\"" },
+        { "::", "*", "* port 7, which collides with host \"::\"" },
+        { "::1", "0:0::1", "0:0::1 port 7, which collides with host \"::1\"" },
+        { "0.0.0.0", "::", NULL },
+        { "0.0.0.0", "::1", NULL },
+        { "::", "127.0.0.1", NULL },
+        { "::", "localhost", NULL },
+        { "127.0.0.1", "127.0.0.2", NULL },
+        { "127.0.0.1", "localhost", NULL },
+    };
+    char text[200], said[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        for (int udp = 0; udp < 2; udp++) {
+            snprintf(
+                text, sizeof(text),
+                "handler = \"echo\"; port = 7; transport = \"%s\"; services: {\n a: { host = \"%s\"; };\n"
+                " b: { host = \"%s\"; }; };",
+                udp ? "udp" : "tcp", rows[i].a, rows[i].b);
+            snprintf(said, sizeof(said), "t:3: service b wants %s %s of service a (t:2)\n",
+                     udp ? "udp" : "tcp", rows[i].said);
+            assert_said(text, rows[i].said ? said : "");
+        }
+}
+
+static void test_a_service_is_not_in_its_own_way(void **state)
+{
+    (void)state;
+    assert_service_said("handler = \"echo\"; port = 7; host = [ \"*\", \"127.0.0.1\" ];",
+                        "t:1: service s wants tcp 127.0.0.1 port 7, which collides with its host \"*\"\n");
+    assert_service_said("handler = \"echo\"; port = 7; host = [ \"*\", \"::\", \"0.0.0.0\" ];", "");
+    assert_service_said("handler = \"echo\"; port = 7; host = [ \"::1\", \"0:0::1\", \"localhost\" ];", "");
+}
+
+static void test_a_path_that_is_written_in_another_way_is_the_same(void **state)
+{
+    static const char *const same[] = { "/x//y", "//x/y", "/x/./y", "/././x/.//y" }, *const other[] = {
+        "/x/.y", "/x/y.", "/x/y/", "@/x/y", "/xy", "/x/y/z"
+    };
+    char text[200], said[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
+        snprintf(text, sizeof(text),
+                 "handler = \"echo\"; transport = \"unix\"; services: {\n a: { path = \"/x/y\"; };\n"
+                 " b: { path = \"%s\"; }; };",
+                 same[i]);
+        snprintf(said, sizeof(said), "t:3: service b wants %s, as does service a (t:2)\n", same[i]);
+        assert_said(text, said);
+    }
+    for (size_t i = 0; i < sizeof(other) / sizeof(other[0]); i++) {
+        snprintf(text, sizeof(text),
+                 "handler = \"echo\"; transport = \"unix\"; services: {\n a: { path = \"/x/y\"; };\n"
+                 " b: { path = \"%s\"; }; };",
+                 other[i]);
+        assert_said(text, "");
+    }
 }
 
 static void test_services_that_differ_in_anything_are_fine(void **state)
@@ -195,6 +265,9 @@ int main(void)
         cmocka_unit_test(test_service_needs_handler_port_and_path),
         cmocka_unit_test(test_value_that_was_wrong_is_not_called_missing),
         cmocka_unit_test(test_two_services_on_one_socket_are_refused_with_both_names),
+        cmocka_unit_test(test_one_address_and_every_address_of_its_family_exclude_each_other),
+        cmocka_unit_test(test_a_service_is_not_in_its_own_way),
+        cmocka_unit_test(test_a_path_that_is_written_in_another_way_is_the_same),
         cmocka_unit_test(test_services_that_differ_in_anything_are_fine),
         cmocka_unit_test(test_one_path_for_stream_and_datagrams_is_refused),
         cmocka_unit_test(test_permissions_of_an_abstract_name_are_refused),

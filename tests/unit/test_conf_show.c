@@ -8,7 +8,7 @@ static const char *const samples[] = {
     ("workers = 3; drain_timeout = 1; reload_drain_timeout = \"1h\"; worker_timeout = \"1500ms\";"
      "max_memory = 5000000; log_level = \"debug\"; handler = \"echo\"; port = 5; idle_timeout = \"7s\";"
      "services: { a: { };"
-     " b: { transport = ( \"udp\", \"tcp\" ); port = \"77\"; host = [ \"::1\", \"\" ]; }; };"),
+     " b: { transport = ( \"udp\", \"tcp\" ); port = \"77\"; host = [ \"::\", \"\" ]; }; };"),
     ("services: {"
      " u: { transport = \"unix\"; path = \"@a\\\"b\\\\c\\x01\"; handler = \"discard\"; log = \"requests\"; };"
      " g: { transport = \"unixgram\"; path = \"/x y\"; mode = \"007\"; handler = \"daytime\"; enabled = "
