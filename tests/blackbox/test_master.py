@@ -177,6 +177,13 @@ class StartTest(MasterTest):
         second = self.run_sockd("-T", "-f", self.write("b.conf", first.stdout))
         self.assertEqual(second.stdout.replace("b.conf", "a.conf"), first.stdout)
 
+    def test_a_full_disk_is_74(self):
+        path = self.write("sockd.conf", self.service(ECHO))
+        for option in "-T", "-t", "--help", "--version":
+            with self.subTest(option), open("/dev/full", "w") as full:
+                done = subprocess.run([os.path.join(sockdtest.BUILD, "sockd"), option, "-f", path], stdout=full)
+                self.assertEqual(done.returncode, 74)
+
     def test_A21_started_with_standard_descriptors_closed_no_socket_lands_there(self):
         self.write("sockd.conf", self.service(ECHO))
         command = "exec '%s/sockd' -f sockd.conf --control control.sock <&- >&- 2>&-" % sockdtest.BUILD
