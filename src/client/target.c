@@ -135,6 +135,10 @@ int target_init(struct target *ret, const struct options *o)
 
     if (o->path && (o->host || o->port))
         return say_misuse("-U cannot stand with -H or -p");
+    if (o->host && !o->host[0])
+        return say_misuse("-H needs HOST, and it is empty");
+    if (o->path && !o->path[0])
+        return say_misuse("-U needs PATH, and it is empty");
     if (o->ipv4 && o->ipv6)
         return say_misuse("-4 cannot stand with -6");
     *ret = (struct target){ .host = "localhost",

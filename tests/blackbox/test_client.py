@@ -396,7 +396,9 @@ class MisuseTest(ClientTest):
 
     def test_misuse_names_the_option_and_what_it_needs(self):
         for words, text in ((["-Z"], "there is no option -Z"), (["--nothing-like-it"], "no option --nothing-like-it"),
-                            (["-p"], "-p needs PORT"), (["--control"], "--control needs PATH"),
+                            (["-p"], "-p needs PORT"), (["-H", "", "send", "x"], "-H needs HOST, and it is empty"),
+                            (["-U", "", "send", "x"], "-U needs PATH, and it is empty"),
+                            (["-p", "", "send", "x"], "port"), (["--control"], "--control needs PATH"),
                             (["--json=1", "status"], "--json takes no value"),
                             (["ping", "-F", "fixed:3", "four"], "framing fixed:3 cannot carry this message"),
                             (["bench", "--size", "3", "four"], "--size cannot stand with a message")):
