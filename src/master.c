@@ -332,6 +332,7 @@ static void init(struct master *master, const struct master_setup *setup)
         .log_level = setup->log_level,
         .max_descriptors = limit > 2 * DESCRIPTORS_RESERVED ? limit - DESCRIPTORS_RESERVED : limit / 2,
         .soft_descriptors = soft,
+        .told_descriptors = !setup->file, /* nobody wrote max_connections on a command line */
         .hooks = &generation_hooks,
         .owner = master,
     };

@@ -496,8 +496,8 @@ class BadCommands(ProgramTest):
 
 
 class OneLiner(ProgramTest):
-    def one_liner(self, *args, env=None):
-        command = [os.path.join(sockdtest.BUILD, "sockd"), "-p", str(self.port()), "-H", self.addr, *args]
+    def one_liner(self, *args, env=None, before=()):
+        command = [*before, os.path.join(sockdtest.BUILD, "sockd"), "-p", str(self.port()), "-H", self.addr, *args]
         daemon = self.sockd = sockdtest.Daemon(command, self.dir, env or {})
         daemon.fd_baseline = {}
         self.daemons.append(daemon)
@@ -517,6 +517,12 @@ class OneLiner(ProgramTest):
         daemon = self.one_liner("--", "./upper.sh")
         self.assertEqual(self.converse(b"hello\nyou\n"), b"HELLO\nYOU\n")
         self.assertRegex(daemon.log[0], r"\(line\); try: sockctl -H \S+ -p \d+ send hello$")
+
+    def test_few_descriptors_are_no_word_about_a_limit_that_nobody_wrote(self):
+        self.need("prlimit")
+        daemon = self.one_liner("--", "cat", before=["prlimit", "--nofile=1000:1000"])
+        self.assertEqual(self.converse(b"hello\n"), b"hello\n")
+        self.assertRegex(daemon.log[0], "^listening on ")
 
     def test_misuse_is_one_line_and_64(self):
         for args in (["-p", "1"], ["-H", "x"], ["cat"], ["-p", "1", "--program", "--helpers", "2", "--", "cat"],
