@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define FILE_MAX ((size_t)1 << 20)
 
@@ -284,18 +285,23 @@ static void load_main(struct loading *l, const char *text, size_t len)
             add_main_service(l, &services->item[i]);
 }
 
-static void warn_of_mode(struct loading *l, const char *path, mode_t mode)
+/* Whoever can write it can have sockd execute what he likes. */
+static void warn_of_writers(struct loading *l, const char *path, const struct stat *st)
 {
-    if (mode & (S_IWGRP | S_IWOTH))
+    if (st->st_mode & (S_IWGRP | S_IWOTH))
         complaints_add(l->complaints, false, "%s: others than its owner may write it (mode %04o)", path,
-                       (unsigned)mode & 07777);
+                       (unsigned)st->st_mode & 07777);
+    if (st->st_uid != 0 && st->st_uid != geteuid())
+        complaints_add(l->complaints, false,
+                       "%s: its owner, uid %u, is neither root nor the user that sockd runs as", path,
+                       (unsigned)st->st_uid);
 }
 
 /* 0 and the text, or -errno, complained of. */
 static int read_file(struct loading *l, const char *file, char **ret_text, size_t *ret_len)
 {
-    mode_t mode = 0;
-    int r = fd_read_file(file, FILE_MAX, ret_text, ret_len, &mode);
+    struct stat st;
+    int r = fd_read_file(file, FILE_MAX, ret_text, ret_len, &st);
 
     if (r == -EFBIG)
         complaints_add(l->complaints, true, "%s: is larger than %zu bytes", file, FILE_MAX);
@@ -304,7 +310,7 @@ static int read_file(struct loading *l, const char *file, char **ret_text, size_
     else if (r < 0)
         complaints_add(l->complaints, true, "%s: cannot be read: %s", file, strerror(-r));
     else
-        warn_of_mode(l, file, mode);
+        warn_of_writers(l, file, &st);
     return r;
 }
 
@@ -378,7 +384,7 @@ static void load_directory(struct loading *l)
     if (n < 0 && errno != ENOENT)
         complaints_add(l->complaints, true, "%s: cannot be read: %s", directory, strerror(errno));
     if (n >= 0 && stat(directory, &st) == 0)
-        warn_of_mode(l, directory, st.st_mode);
+        warn_of_writers(l, directory, &st);
     for (int i = 0; i < n; i++) {
         load_entry(l, directory, entries[i]->d_name);
         free(entries[i]);

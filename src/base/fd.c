@@ -135,7 +135,7 @@ static int read_all(int fd, size_t size_hint, size_t limit, char **ret_text, siz
     return -ENOMEM;
 }
 
-int fd_read_file(const char *path, size_t limit, char **ret_text, size_t *ret_len, mode_t *ret_mode)
+int fd_read_file(const char *path, size_t limit, char **ret_text, size_t *ret_len, struct stat *ret_stat)
 {
     int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
     struct stat st;
@@ -152,8 +152,8 @@ int fd_read_file(const char *path, size_t limit, char **ret_text, size_t *ret_le
         r = -EFBIG;
     else
         r = read_all(fd, (size_t)st.st_size, limit, ret_text, ret_len);
-    if (r == 0 && ret_mode)
-        *ret_mode = st.st_mode & 07777;
+    if (r == 0 && ret_stat)
+        *ret_stat = st;
     fd_close(&fd);
     return r;
 }

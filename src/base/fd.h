@@ -4,6 +4,7 @@
 #define SOCKD_BASE_FD_H
 
 #include <stddef.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 /* Opens /dev/null on each of 0, 1 and 2 that is closed, so that no socket ever lands there. */
@@ -23,9 +24,9 @@ void fd_close_others(int *keep, size_t n);
 /*
  * Reads a regular file of at most LIMIT bytes into a new NUL-terminated string; the caller frees it. Follows
  * symbolic links and never blocks on what lies there. -EFBIG when larger, -EINVAL when not a regular file,
- * else -errno. *RET_MODE, if wanted, gets the permission bits.
+ * else -errno. *RET_STAT, if wanted, gets whose it is and who may write it.
  */
-int fd_read_file(const char *path, size_t limit, char **ret_text, size_t *ret_len, mode_t *ret_mode);
+int fd_read_file(const char *path, size_t limit, char **ret_text, size_t *ret_len, struct stat *ret_stat);
 
 /* Raises the soft limit of descriptors to the hard one; returns the soft limit now. *RET_OLD, if wanted, gets
  * what it was. */

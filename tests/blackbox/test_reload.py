@@ -541,6 +541,46 @@ class RollbackTest(ReloadTest):
         self.assertEqual(self.reload().returncode, 1)
         self.check_old_one_serves("1 error")
 
+    def test_H8_what_is_no_configuration_keeps_the_old_one_serving(self):
+        """What a slip of the hand, or somebody who may write there, puts in its place."""
+        path = os.path.join(self.dir, "sockd.conf")
+        text = self.service(ECHO)
+
+        def binary():
+            with open(path, "wb") as f:
+                f.write(b"\x7fELF\0\0\0\0")
+
+        def huge():
+            self.write("sockd.conf", "#")
+            os.truncate(path, 1 << 40)  # a hole
+
+        for put, said in ((lambda: os.mkfifo(path), "is no regular file"), (lambda: os.mkdir(path), "is no regular file"),
+                          (lambda: os.symlink("/dev/zero", path), "is no regular file"),
+                          (lambda: os.symlink("sockd.conf", path), "cannot be read: Too many levels of symbolic links"),
+                          (huge, "is larger than 1048576 bytes"), (binary, "a NUL byte; this is no text file")):
+            with self.subTest(said):
+                self.start(text) if not self.daemons else self.assertEqual(self.reload(text).returncode, 0)
+                self.expect_log(said, "reload failed")
+                generation = self.status()["generation"]
+                os.unlink(path)
+                put()
+                done = self.reload()
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(said, done.stderr)
+                self.assertEqual((self.status()["verdict"], self.status()["generation"]), ("well", generation))
+                self.assertEqual(self.converse(b"x\n"), b"x\n")
+                os.rmdir(path) if os.path.isdir(path) else os.unlink(path)
+
+    def test_H8_a_file_of_a_stranger_is_told_and_serves(self):
+        if os.getuid() != 0:
+            self.skipTest("needs root, to give a file away")
+        self.serve(ECHO)
+        self.expect_log("its owner, uid 12345, is neither root nor the user that sockd runs as")
+        os.chown(os.path.join(self.dir, "sockd.conf"), 12345, -1)
+        done = self.reload()
+        self.assertEqual(done.returncode, 0)
+        self.assertIn("sockd.conf: its owner, uid 12345, is neither root nor the user that sockd runs as\n", done.stdout)
+
     def test_B3_a_port_that_is_taken_rolls_back_all_of_it(self):
         taken = self.keep(socket.create_server((self.addr, self.port(1))))
         self.serve(ECHO)

@@ -242,6 +242,23 @@ static void test_directory_that_others_may_write_is_a_warning(void **state)
     assert_load(0, "warning: x.d: others than its owner may write it (mode 0777)\n");
 }
 
+static void test_h8_file_of_a_stranger_is_a_warning(void **state)
+{
+    (void)state;
+    if (geteuid() != 0)
+        skip(); /* only root gives files away */
+    write_file("x.conf", "");
+    write_service("x.d/a.conf", ECHO "port = 2;");
+    assert_int_equal(chown("x.conf", 12345, 0), 0);
+    assert_int_equal(chown("x.d", 12346, 0), 0);
+    assert_load(0, "warning: x.conf: its owner, uid 12345, is neither root nor the user that sockd runs as\n"
+                   "warning: x.d: its owner, uid 12346, is neither root nor the user that sockd runs as\n");
+    assert_int_equal(chmod(".", 0711), 0);
+    assert_int_equal(seteuid(12345), 0);
+    assert_load(0, "warning: x.d: its owner, uid 12346, is neither root nor the user that sockd runs as\n");
+    assert_int_equal(seteuid(0), 0);
+}
+
 static void test_h8_symbolic_links_are_followed(void **state)
 {
     (void)state;
@@ -288,6 +305,7 @@ int main(void)
         TEST(test_file_over_a_megabyte_is_refused),
         TEST(test_nul_byte_in_a_file_is_refused),
         TEST(test_h8_file_that_others_may_write_is_a_warning),
+        TEST(test_h8_file_of_a_stranger_is_a_warning),
         TEST(test_directory_that_others_may_write_is_a_warning),
         TEST(test_h8_symbolic_links_are_followed),
         TEST(test_more_services_than_the_counters_have_room_for_are_refused),

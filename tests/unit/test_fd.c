@@ -164,20 +164,21 @@ static void test_close_others_keeps_what_is_named_and_standard_ones(void **arg)
     assert_int_equal(in_child(close_others_child), 0);
 }
 
-static void test_file_is_read_whole_with_its_mode(void **arg)
+static void test_file_is_read_whole_with_its_owner_and_mode(void **arg)
 {
     char *text = NULL;
     size_t len = 99;
-    mode_t mode = 0;
+    struct stat st;
 
     (void)arg;
     write_file("file", "a\0bc\n", 5);
     assert_int_equal(chmod("file", 0646), 0);
     assert_int_equal(symlink("file", "link"), 0);
-    assert_int_equal(fd_read_file("link", 5, &text, &len, &mode), 0);
+    assert_int_equal(fd_read_file("link", 5, &text, &len, &st), 0);
     assert_int_equal(len, 5);
     assert_memory_equal(text, "a\0bc\n", 6);
-    assert_int_equal(mode, 0646);
+    assert_int_equal(st.st_mode & 07777, 0646);
+    assert_int_equal(st.st_uid, geteuid());
     free(text);
     write_file("file", "", 0);
     assert_int_equal(fd_read_file("file", 0, &text, &len, NULL), 0);
@@ -268,7 +269,7 @@ int main(void)
         cmocka_unit_test(test_nonblock_is_set_and_cleared),
         cmocka_unit_test(test_channel_keeps_messages_apart),
         cmocka_unit_test(test_close_others_keeps_what_is_named_and_standard_ones),
-        cmocka_unit_test(test_file_is_read_whole_with_its_mode),
+        cmocka_unit_test(test_file_is_read_whole_with_its_owner_and_mode),
         cmocka_unit_test(test_file_that_is_larger_than_its_size_says_is_read_or_refused),
         cmocka_unit_test(test_file_over_the_limit_is_refused),
         cmocka_unit_test(test_what_is_no_regular_file_is_refused_without_waiting),
