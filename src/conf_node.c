@@ -106,13 +106,17 @@ struct conf_node *conf_node_find(const struct conf_node *group, const char *name
     return NULL;
 }
 
-static void say_fault(const config_t *config, struct conf_fault *ret)
+/* libconfig tells the line of a name that is there already, but not the name. */
+static void say_fault(const config_t *config, const char *whole, struct conf_fault *ret)
 {
     const char *text = config_error_text(config);
 
-    ret->line = config_error_line(config);
-    if (text && strcmp(text, "duplicate setting name") == 0)
+    if (text && strcmp(text, "duplicate setting name") == 0) {
+        if (conf_scan_twice(whole, strlen(whole), ret) == 0)
+            return;
         text = "a key or a service is written twice";
+    }
+    ret->line = config_error_line(config);
     snprintf(ret->text, sizeof(ret->text), "%s", text ? text : "syntax error");
 }
 
@@ -125,7 +129,7 @@ static int parse(const char *text, struct conf_node **ret, struct conf_fault *re
         return -ENOMEM;
     config_init(&tree->config);
     if (config_read_string(&tree->config, text) != CONFIG_TRUE) {
-        say_fault(&tree->config, ret_fault);
+        say_fault(&tree->config, text, ret_fault);
         conf_node_free(&tree->root);
         return -EINVAL;
     }

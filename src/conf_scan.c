@@ -17,11 +17,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A key, or the name of a group. */
+struct key {
+    const char *at;            /* in the text */
+    size_t len, order, parent; /* 1 + the order of the name whose group it is in; 0: the top level */
+    unsigned group;            /* the number of that group */
+    int line;
+};
+
+/* All of them. By depth: the number of the group that is open, and 1 + the order of its name. */
+struct keys {
+    struct key *name; /* owns */
+    size_t len, cap, parent[CONF_DEPTH_MAX + 1];
+    unsigned group[CONF_DEPTH_MAX + 1], last_group;
+    bool failed; /* no memory */
+};
+
 struct scan {
     const char *at, *end;
     int line;
     unsigned depth;
     struct conf_fault *fault;
+    struct keys *names; /* NULL: they are not wanted */
 };
 
 __attribute__((format(printf, 3, 4))) static int found(struct scan *s, int line, const char *format, ...)
@@ -130,10 +147,54 @@ static int scan_number(struct scan *s)
     return hex ? check_hex(s, start, peek(s, 0) == 'L') : check_decimal(s, start, peek(s, 0) == 'L');
 }
 
+static void keep_name(struct scan *s, const char *start)
+{
+    struct keys *names = s->names;
+    const char *next = s->at;
+
+    while (next < s->end && isspace((unsigned char)*next))
+        next++;
+    if (next == s->end || (*next != '=' && *next != ':'))
+        return; /* a value */
+    if (names->len == names->cap) {
+        size_t cap = names->cap ? 2 * names->cap : 64;
+        struct key *grown = reallocarray(names->name, cap, sizeof(*grown));
+        names->failed = !grown;
+        if (!grown)
+            return;
+        names->name = grown;
+        names->cap = cap;
+    }
+    names->name[names->len] = (struct key){
+        .at = start,
+        .len = (size_t)(s->at - start),
+        .order = names->len,
+        .parent = names->parent[s->depth],
+        .group = names->group[s->depth],
+        .line = s->line,
+    };
+    names->len++;
+}
+
+/* A group, or a list. What stands in a list has no name, and goes by that of the list. */
+static void open_group(struct scan *s)
+{
+    struct keys *names = s->names;
+    unsigned around = s->depth - 1;
+    bool named = names->len > 0 && names->name[names->len - 1].group == names->group[around];
+
+    names->group[s->depth] = ++names->last_group;
+    names->parent[s->depth] = named ? names->len : names->parent[around];
+}
+
 static void skip_name(struct scan *s)
 {
+    const char *start = s->at;
+
     while (isalnum(peek(s, 0)) || peek(s, 0) == '-' || peek(s, 0) == '_' || peek(s, 0) == '*')
         s->at++;
+    if (s->names && !s->names->failed)
+        keep_name(s, start);
 }
 
 static int scan_mark(struct scan *s)
@@ -147,6 +208,8 @@ static int scan_mark(struct scan *s)
     case '[':
         if (++s->depth > CONF_DEPTH_MAX)
             return found(s, s->line, "groups and lists are nested more than %d deep", CONF_DEPTH_MAX);
+        if (s->names)
+            open_group(s);
         break;
     case '}':
     case ')':
@@ -182,6 +245,76 @@ static int scan_one(struct scan *s)
     else
         return scan_mark(s);
     return 0;
+}
+
+static int by_group_and_name(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+
+    if (x->group != y->group)
+        return x->group < y->group ? -1 : 1;
+    if (x->len != y->len)
+        return x->len < y->len ? -1 : 1;
+    int r = memcmp(x->at, y->at, x->len);
+    return r ? r : x->order < y->order ? -1 : 1;
+}
+
+static int by_order(const void *a, const void *b)
+{
+    const struct key *x = a, *y = b;
+
+    return x->order < y->order ? -1 : 1;
+}
+
+/* The first that is there already: its order, and in *RET_LINE where that is. SIZE_MAX: there is none. */
+static size_t find_twice(struct keys *names, int *ret_line)
+{
+    size_t first = SIZE_MAX;
+
+    qsort(names->name, names->len, sizeof(*names->name), by_group_and_name);
+    for (size_t i = 1; i < names->len; i++) {
+        const struct key *one = &names->name[i - 1], *other = &names->name[i];
+        if (one->group != other->group || one->len != other->len ||
+            memcmp(one->at, other->at, one->len) != 0 || other->order >= first)
+            continue;
+        first = other->order;
+        *ret_line = one->line;
+    }
+    qsort(names->name, names->len, sizeof(*names->name), by_order);
+    return first;
+}
+
+/* "services.echo.port"; each part is cut at a length that no key has. */
+static void print_path(FILE *out, const struct keys *names, size_t order)
+{
+    const struct key *name = &names->name[order];
+
+    if (name->parent)
+        print_path(out, names, name->parent - 1);
+    fprintf(out, "%s%.*s", name->parent ? "." : "", name->len > 64 ? 64 : (int)name->len, name->at);
+}
+
+int conf_scan_twice(const char *text, size_t len, struct conf_fault *ret)
+{
+    struct keys names = { .len = 0 };
+    struct conf_fault unused;
+    struct scan s = { .at = text, .end = text + len, .line = 1, .fault = &unused, .names = &names };
+    int line = 0, r = 0;
+
+    while (r == 0 && s.at < s.end)
+        r = scan_one(&s);
+    size_t first = names.len > 0 ? find_twice(&names, &line) : SIZE_MAX;
+    FILE *out = first < SIZE_MAX ? fmemopen(ret->text, sizeof(ret->text) - 1, "w") : NULL;
+    r = out ? 0 : -ENOENT;
+    if (out) {
+        ret->line = names.name[first].line;
+        print_path(out, &names, first);
+        fprintf(out, ": is in line %d already", line);
+        fclose(out);
+        ret->text[sizeof(ret->text) - 1] = '\0'; /* where it was too long */
+    }
+    free(names.name);
+    return r;
 }
 
 int conf_scan(const char *text, size_t len, struct conf_fault *ret)

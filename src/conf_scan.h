@@ -19,4 +19,10 @@ struct conf_fault {
 /* A byte that is no digit follows the LEN bytes. 0, or -EINVAL with the first fault. */
 int conf_scan(const char *text, size_t len, struct conf_fault *ret);
 
+/*
+ * For a text that is well but for a key that is written twice: 0 and its path, with both lines; -ENOENT when
+ * there is none, or without memory, and *RET is untouched.
+ */
+int conf_scan_twice(const char *text, size_t len, struct conf_fault *ret);
+
 #endif

@@ -165,9 +165,16 @@ static void test_key_or_service_written_twice_is_told(void **state)
 {
     (void)state;
     write_file("x.conf", "workers = 1;\n\nworkers = 2;");
-    assert_load(-EINVAL, "x.conf:3: a key or a service is written twice\n");
+    assert_load(-EINVAL, "x.conf:3: workers: is in line 1 already\n");
     write_file("x.conf", "services: { a: { };\n a: { }; };");
-    assert_load(-EINVAL, "x.conf:2: a key or a service is written twice\n");
+    assert_load(-EINVAL, "x.conf:2: services.a: is in line 1 already\n");
+    write_file("x.conf",
+               "services: { a: { port = 1; host = \"x\"; };\n b: { port = 1; host\n = \"port = 1\";\n"
+               "# port = 7\nhost = [ \"y\" ]; }; };");
+    assert_load(-EINVAL, "x.conf:5: services.b.host: is in line 2 already\n");
+    write_file("x.conf", "");
+    write_service("x.d/a.conf", ECHO "log = \"none\";\n port = 2; log = \"none\"; port = 1;");
+    assert_load(-EINVAL, "x.d/a.conf:2: log: is in line 1 already\n");
 }
 
 static void test_number_that_libconfig_would_cut_is_told_with_its_line(void **state)

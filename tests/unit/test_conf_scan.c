@@ -143,6 +143,45 @@ static void test_nul_byte_in_the_file_is_told_with_its_line(void **state)
     assert_string_equal(fault.text, "a NUL byte; this is no text file");
 }
 
+static void test_name_that_is_there_already_is_found_with_its_path(void **state)
+{
+    static const struct row rows[] = {
+        { "a = 1; b = 2; a = 3; b = 4;", "1: a: is in line 1 already" },
+        { "a = 1;\nb = true;\nc = 1 b : 5", "3: b: is in line 2 already" },
+        { "g: { a = 1; };\nh: { a = 1; b = \"a = 1\"; /* a = 1 */ # a = 1\n a\n = 5; };",
+          "3: h.a: is in line 2 already" },
+        { "g: { a = 1; };\na = 1;\ng: { };", "3: g: is in line 1 already" },
+        { "g = ( { a = 1; },\n { b = 1; a = 2; b = 3; } );", "2: g.b: is in line 2 already" },
+        { "g = ( { a = 1; }, { a = 1; } ); h = [ a, a ]; ab = 1; abc = 1; A = 1;", NULL },
+        { "", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct conf_fault fault = { .line = 77 };
+        char said[600];
+        int r = conf_scan_twice(rows[i].text, strlen(rows[i].text), &fault);
+
+        assert_int_equal(r, rows[i].fault ? 0 : -ENOENT);
+        snprintf(said, sizeof(said), "%d: %s", fault.line, fault.text);
+        assert_string_equal(said, rows[i].fault ? rows[i].fault : "77: ");
+    }
+}
+
+static void test_path_of_any_length_is_cut(void **state)
+{
+    char text[8192] = "";
+    struct conf_fault fault;
+
+    (void)state;
+    for (int i = 0; i < CONF_DEPTH_MAX; i++)
+        snprintf(text + strlen(text), sizeof(text) - strlen(text), "g%0100d: { ", i);
+    strcat(text, "a = 1; a = 2;");
+    assert_int_equal(conf_scan_twice(text, strlen(text), &fault), 0);
+    assert_int_equal(fault.line, 1);
+    assert_in_range(strlen(fault.text), sizeof(fault.text) - 80, sizeof(fault.text) - 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -153,6 +192,8 @@ int main(void)
         cmocka_unit_test(test_include_is_refused),
         cmocka_unit_test(test_what_does_not_end_is_told_where_it_begins),
         cmocka_unit_test(test_nesting_is_bounded),
+        cmocka_unit_test(test_name_that_is_there_already_is_found_with_its_path),
+        cmocka_unit_test(test_path_of_any_length_is_cut),
         cmocka_unit_test(test_nul_byte_in_the_file_is_told_with_its_line),
     };
 
