@@ -150,17 +150,17 @@ static void complain_unknown(struct loading *l, const struct place *place, const
     const char *near = suggest_key(node->name, top);
     bool old,
         daemon = !top && (conf_key_find(conf_keys, node->name, &old) || !strcmp(node->name, "services"));
-    char quoted[CONF_QUOTED_MAX];
+    char name[80];
 
-    conf_text_quote(quoted, node->name);
+    snprintf(name, sizeof(name), "%.64s%s", node->name, strlen(node->name) > 64 ? "..." : "");
     if (daemon)
-        complaints_add_at(l->complaints, true, place, node->line, node->name,
-                          "belongs at the top level of %s", l->conf->file);
+        complaints_add_at(l->complaints, true, place, node->line, name, "belongs at the top level of %s",
+                          l->conf->file);
     else if (near)
-        complaints_add_at(l->complaints, true, place, node->line, NULL,
-                          "unknown key %s; did you mean \"%s\"?", quoted, near);
+        complaints_add_at(l->complaints, true, place, node->line, name, "unknown key; did you mean \"%s\"?",
+                          near);
     else
-        complaints_add_at(l->complaints, true, place, node->line, NULL, "unknown key %s", quoted);
+        complaints_add_at(l->complaints, true, place, node->line, name, "unknown key");
 }
 
 /* Every name must be a key; one that is known by an older name gets its name of today. */

@@ -141,7 +141,7 @@ static void test_one_syntax_error_per_file_and_all_others_of_all_files(void **st
     write_service("x.d/a.conf", ECHO "port = 2;\n\n} (;");
     write_service("x.d/b.conf", "handler = \"eco\"; port = 2;\n workers = 3;\nframing = \"lin\";");
     assert_load(-EINVAL,
-                "x.conf:1: unknown key \"framng\"; did you mean \"framing\"?\n"
+                "x.conf:1: framng: unknown key; did you mean \"framing\"?\n"
                 "x.conf:3: services.z.framing: \"lin\" is no framing; did you mean \"line\"?\n"
                 "x.d/a.conf:3: syntax error\n"
                 "x.d/b.conf:2: workers: belongs at the top level of x.conf\n"
@@ -159,6 +159,25 @@ static void test_broken_main_file_hides_no_mistake_of_the_directory_and_adds_non
     assert_load(-EINVAL,
                 "x.conf:2: syntax error\n"
                 "x.d/a.conf:1: log: \"x\" is none of \"none\", \"errors\", \"connections\", \"requests\"\n");
+}
+
+static void test_unknown_key_is_told_with_its_path(void **state)
+{
+    char text[400], name[301];
+
+    (void)state;
+    write_file("x.conf", "services: { z: { " ECHO "port = 1;\n framng = \"line\"; nonesuch = 1; }; };");
+    write_service("x.d/a.conf", ECHO "port = 2;\nprot = 3;");
+    assert_load(-EINVAL, "x.conf:2: services.z.framng: unknown key; did you mean \"framing\"?\n"
+                         "x.conf:2: services.z.nonesuch: unknown key\n"
+                         "x.d/a.conf:2: prot: unknown key; did you mean \"port\"?\n");
+    memset(name, 'x', 300);
+    name[300] = '\0';
+    snprintf(text, sizeof(text), ECHO "port = 2; %s = 3;", name);
+    write_file("x.conf", "");
+    write_service("x.d/a.conf", text);
+    snprintf(text, sizeof(text), "x.d/a.conf:1: %.64s...: unknown key\n", name);
+    assert_load(-EINVAL, text);
 }
 
 static void test_key_or_service_written_twice_is_told(void **state)
@@ -305,6 +324,7 @@ int main(void)
         TEST(test_service_in_both_places_is_told_with_both),
         TEST(test_one_syntax_error_per_file_and_all_others_of_all_files),
         TEST(test_broken_main_file_hides_no_mistake_of_the_directory_and_adds_none),
+        TEST(test_unknown_key_is_told_with_its_path),
         TEST(test_key_or_service_written_twice_is_told),
         TEST(test_number_that_libconfig_would_cut_is_told_with_its_line),
         TEST(test_wrong_structure_is_told),
