@@ -27,6 +27,7 @@ struct loading {
     struct conf *conf;
     struct conf_node *presets; /* owns; what the table says */
     struct conf_node *top;     /* owns; the main file, NULL while it could not be read */
+    bool full;                 /* that there are too many services was told */
 };
 
 static void done_fields(enum conf_scope scope, void *base)
@@ -196,7 +197,10 @@ static struct service *append_service(struct loading *l, const char *name, const
         return NULL;
     }
     if (conf->n_services == CONF_SERVICES_MAX) {
-        complaints_add(l->complaints, true, "%s:%d: more than %d services", file, line, CONF_SERVICES_MAX);
+        if (!l->full)
+            complaints_add(l->complaints, true, "%s:%d: more than %d services", file, line,
+                           CONF_SERVICES_MAX);
+        l->full = true;
         return NULL;
     }
     grown = reallocarray(conf->services, conf->n_services + 1, sizeof(*grown));
@@ -427,12 +431,15 @@ int conf_load(const char *file, struct complaints *complaints, struct conf **ret
     size_t len;
     int r = start(&l, file, complaints);
 
-    if (r == 0)
-        r = read_file(&l, file, &text, &len);
     if (r == 0) {
-        load_main(&l, text, len);
+        int unread = read_file(&l, file, &text, &len);
+        if (unread == 0)
+            load_main(&l, text, len);
+        else /* as one that could not be parsed: what it may have is not missed in the directory */
+            set_fields(&l, CONF_DAEMON, &(struct place){ file, "" }, NULL, l.conf);
         load_directory(&l);
         r = finish(&l, ret);
+        r = unread < 0 ? unread : r;
     }
     free(text);
     done(&l);

@@ -134,6 +134,18 @@ static void test_service_in_both_places_is_told_with_both(void **state)
     assert_load(-EINVAL, "x.d/z.conf:1: service z is in x.conf:2 already\n");
 }
 
+static void test_main_file_that_cannot_be_read_hides_nothing_of_the_directory(void **state)
+{
+    (void)state;
+    write_service("x.d/a.conf", "port = 2; framing = \"lin\";");
+    write_service("x.d/b.conf", ECHO "port = 3;");
+    assert_load(-ENOENT, "x.conf: cannot be read: No such file or directory\n"
+                         "x.d/a.conf:1: framing: \"lin\" is no framing; did you mean \"line\"?\n");
+    assert_int_equal(mkdir("x.conf", 0755), 0);
+    assert_load(-EINVAL, "x.conf: is no regular file\n"
+                         "x.d/a.conf:1: framing: \"lin\" is no framing; did you mean \"line\"?\n");
+}
+
 static void test_one_syntax_error_per_file_and_all_others_of_all_files(void **state)
 {
     (void)state;
@@ -303,7 +315,7 @@ static void test_more_services_than_the_counters_have_room_for_are_refused(void 
 
     (void)state;
     fputs(ECHO "services: {\n", out);
-    for (int i = 0; i <= CONF_SERVICES_MAX; i++)
+    for (int i = 0; i < CONF_SERVICES_MAX + 3; i++)
         fprintf(out, "s%d: { port = %d; };\n", i, i + 1);
     fputs("};", out);
     fclose(out);
@@ -322,6 +334,7 @@ int main(void)
         TEST(test_files_that_are_no_services_are_skipped),
         TEST(test_file_with_a_bad_name_is_told),
         TEST(test_service_in_both_places_is_told_with_both),
+        TEST(test_main_file_that_cannot_be_read_hides_nothing_of_the_directory),
         TEST(test_one_syntax_error_per_file_and_all_others_of_all_files),
         TEST(test_broken_main_file_hides_no_mistake_of_the_directory_and_adds_none),
         TEST(test_unknown_key_is_told_with_its_path),
