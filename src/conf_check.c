@@ -155,6 +155,22 @@ static void check_fit(const struct check *c, bool fatal, const char *key, const 
     at_key(c, fatal, key, why);
 }
 
+/* Whether the date and the time, as handler/builtin.c writes them, can be sent whatever the day. */
+static bool carries_date(const struct framing *framing)
+{
+    /* All that a date may have in it, and one of them. */
+    static const char all[] =
+        "Sunday, Monday, Tuesday, Wednesday, Thursday, Friday, Saturday, January February "
+        "March April May June July August September October November December 01, 2345 "
+        "6789:01:23-",
+                      one[] = "Wednesday, September 30, 2026 23:59:59-UTC";
+    const char *text = framing->kind == FRAME_DELIMITER ? all : one;
+    struct frame_dress dress;
+
+    return framing->kind != FRAME_FIXED && /* its length varies */
+           frame_dress(framing, FRAME_END_LF, text, strlen(text), &dress) == 0;
+}
+
 static void check_messages(const struct check *c)
 {
     const struct service *s = c->service;
@@ -165,6 +181,8 @@ static void check_messages(const struct check *c)
         check_fit(c, true, "helper_probe", &s->helper_probe, &s->helper_framing.is);
     if (has_stream(s) && s->framing.kind == FRAME_FIXED && s->framing.size > s->max_request)
         at_key(c, true, "framing", "is longer than max_request; no request could ever come");
+    if (has_stream(s) && s->handler == HANDLER_DAYTIME && !carries_date(&s->framing))
+        at_key(c, true, "framing", "cannot carry the date and the time of handler \"daytime\"");
     if (has(s, TRANSPORT_UDP) && s->handler != HANDLER_NONE && s->handler != HANDLER_DISCARD &&
         s->max_reply_ratio == 0)
         at_key(c, false, "max_reply_ratio",

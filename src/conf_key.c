@@ -71,6 +71,12 @@ static bool has_many_requests(const struct service *service)
     return service->framing.kind != FRAME_CLOSE;
 }
 
+static bool has_requests(const struct service *service)
+{
+    return service->handler != HANDLER_DAYTIME ||
+           (service->transports & (TRANSPORT(UDP) | TRANSPORT(UNIXGRAM)));
+}
+
 static bool speaks_plain(const struct service *service)
 {
     return service->helper_protocol == HELPER_PLAIN;
@@ -154,6 +160,7 @@ const struct conf_key conf_keys[] = {
     { SERVICE(one_way, bool, HELPER, ANY_TRANSPORT), .preset = "false",
       .help = "whether no reply is awaited; what the helpers write goes to the log" },
     { SERVICE(max_request, size, MESSAGES, ANY_TRANSPORT), BOUNDS(1, GIB), .preset = "\"64k\"",
+      .serves = has_requests, .unless = "for handler \"daytime\" without datagrams",
       .help = "the longest request" },
     { SERVICE(max_reply, size, REPLIES, ANY_TRANSPORT), BOUNDS(1, GIB), .preset = "\"1m\"",
       .help = "the longest reply" },

@@ -13,6 +13,33 @@ static void test_key_that_means_nothing_for_the_handler_is_refused(void **state)
     assert_service_said("port = 1; handler = \"daytime\"; request_timeout = 5;",
                         "t:1: services.s.request_timeout: means nothing for handler \"daytime\"\n");
     assert_service_said("port = 1; handler = \"daytime\"; framing = \"netstring\"; error_reply = \"x\";", "");
+    assert_service_said(
+        "port = 1; handler = \"daytime\"; max_request = 5;",
+        "t:1: services.s.max_request: means nothing for handler \"daytime\" without datagrams\n");
+    assert_service_said("port = 1; handler = \"daytime\"; transport = [ \"udp\", \"tcp\" ]; max_request = 5;",
+                        "");
+    assert_said("max_request = 5; services: { s: { port = 1; handler = \"daytime\"; }; };", "");
+}
+
+static void test_framing_that_cannot_carry_the_date_is_refused(void **state)
+{
+    static const char *const good[] = { "line",        "block",         "netstring",       "close",
+                                        "length:u8",   "length:u32be",  "delimiter:\\\\0", "delimiter:\\r\\n",
+                                        "delimiter:|", "content-length" },
+                             *const bad[] = { "fixed:3",     "fixed:40",     "delimiter: ",
+                                              "delimiter:7", "delimiter:, ", "delimiter:day" };
+    char text[200];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        snprintf(text, sizeof(text), "port = 1; handler = \"daytime\"; framing = \"%s\";", good[i]);
+        assert_service_said(text, "");
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        snprintf(text, sizeof(text), "port = 1; handler = \"daytime\";\nframing = \"%s\";", bad[i]);
+        assert_service_said(text, "t:2: services.s.framing: cannot carry the date and the time of handler "
+                                  "\"daytime\"\n");
+    }
 }
 
 static void test_key_that_means_nothing_for_the_transport_is_refused(void **state)
@@ -260,6 +287,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_key_that_means_nothing_for_the_handler_is_refused),
+        cmocka_unit_test(test_framing_that_cannot_carry_the_date_is_refused),
         cmocka_unit_test(test_key_that_means_nothing_for_the_transport_is_refused),
         cmocka_unit_test(test_key_that_means_nothing_may_be_a_default),
         cmocka_unit_test(test_service_needs_handler_port_and_path),
