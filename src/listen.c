@@ -196,11 +196,11 @@ static bool overlap(const struct listener *l, const struct listen_name *name)
 }
 
 /* The listener of ours that is in the way of NAME; NULL: none is. FILE is what lies at its path. */
-static const struct listener *find_own(const struct listeners *ls, const struct listen_name *name,
-                                       const struct sockfile_id *file)
+static struct listener *find_own(const struct listeners *ls, const struct listen_name *name,
+                                 const struct sockfile_id *file)
 {
     list_for_each (it, &ls->all) {
-        const struct listener *l = container_of(it, struct listener, link);
+        struct listener *l = container_of(it, struct listener, link);
         if (name->path[0] ? file->ino != 0 && sockfile_same(file, &l->id) : !l->path && overlap(l, name))
             return l;
     }
@@ -222,11 +222,12 @@ static bool complain_own(struct opening *o, const struct listen_name *name, cons
         failed(o, -EINVAL);
         return true;
     }
-    const struct listener *l = find_own(o->ls, name, &file);
+    struct listener *l = find_own(o->ls, name, &file);
     if (!l)
         return false;
     struct listen_name its = name_of(l);
     const struct service *user = user_of(&o->set, l);
+    l->obstructs = l->refs == 0 && l->store_name && !l->inherited;
     listen_place(other, &its);
     if (user)
         complaints_add(o->complaints, true, "%s: cannot listen on %s: service %s does already, on %s",
@@ -235,7 +236,7 @@ static bool complain_own(struct opening *o, const struct listen_name *name, cons
         complaints_add(
             o->complaints, true,
             "%s: cannot listen on %s: sockd itself still listens on %s; reload without that first, "
-            "or stop and start",
+            "or restart",
             service->name, place, other);
     failed(o, -EADDRINUSE);
     return true;

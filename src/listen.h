@@ -33,6 +33,7 @@ struct listener {
     char *store_name; /* owns; "sockd-SERVICE-N": it is kept over a restart, and so is its file; NULL: it is
                          not */
     enum listen_store store;
+    bool obstructs; /* kept over a restart, and in the way of what the configuration wants */
     uint32_t drops; /* datagrams that the kernel dropped, as last looked */
 };
 

@@ -7,10 +7,15 @@
 #include "log_ids.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+
+/* So long the service manager may take until it has closed a socket that it kept for us. */
+#define RELEASE_TRIES    100
+#define RELEASE_PAUSE_MS 20
 
 /* The daemon serves without it too; so what goes wrong is one warning. */
 static void open_control(struct master *master)
@@ -78,10 +83,29 @@ static int try_listeners(struct master *master, const struct conf *conf, const s
     return r;
 }
 
+/*
+ * A socket from before the restart may be in the way, as one of localhost is where the service is on every
+ * address now. It is given up, and tried again until the service manager has done so too.
+ */
+static int open_generation(struct master *master, struct conf *conf, const struct names *names,
+                           struct complaints *complaints)
+{
+    struct generation *g;
+
+    int r = generation_open(&master->generations, conf, names, true, complaints, &g);
+    if (r != -EADDRINUSE || !store_release(&master->store))
+        return r;
+    for (unsigned i = 0; r == -EADDRINUSE && i < RELEASE_TRIES; i++) {
+        poll(NULL, 0, i > 0 ? RELEASE_PAUSE_MS : 0);
+        complaints_done(complaints);
+        r = generation_open(&master->generations, conf, names, true, complaints, &g);
+    }
+    return r;
+}
+
 /* The first generation, and the exporter. 0 or an exit status. */
 static int open_first(struct master *master, struct conf *conf)
 {
-    struct generation *g;
     struct names names;
     struct complaints complaints;
 
@@ -90,9 +114,13 @@ static int open_first(struct master *master, struct conf *conf)
     complaints_init(&complaints);
     int exporter = exporter_seat_prepare(&master->exporter, conf, &names, &complaints);
     int r = exporter < 0 ? try_listeners(master, conf, &names, &complaints) : 0;
-    if (r == 0)
-        r = exporter < 0 ? exporter
-                         : generation_open(&master->generations, conf, &names, true, &complaints, &g);
+    if (exporter < 0)
+        r = r < 0 ? r : exporter;
+    else {
+        complaints_log(&complaints);
+        complaints_done(&complaints);
+        r = open_generation(master, conf, &names, &complaints);
+    }
     names_done(&names);
     if (r < 0)
         log_last_words();

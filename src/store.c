@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define RETRY_MS 100
 
@@ -103,4 +104,23 @@ void store_sync(struct store *store, const struct listen_set *set)
         listen_forget(store->listeners, l);
     }
     send_all(store);
+}
+
+bool store_release(struct store *store)
+{
+    bool any = false;
+
+    list_for_each (it, &store->listeners->all) {
+        struct listener *l = container_of(it, struct listener, link);
+        if (!l->obstructs)
+            continue;
+        any = true;
+        if (l->store == LISTEN_STORED)
+            store_remove(store, l->store_name);
+        shutdown(l->fd, SHUT_RDWR); /* a stream is out of the way at once, whoever else has it */
+        listen_forget(store->listeners, l);
+    }
+    if (any)
+        send_all(store);
+    return any;
 }

@@ -12,6 +12,8 @@
 #include "listen.h"
 #include "sd.h"
 
+#include <stdbool.h>
+
 struct store {
     struct sd *sd;               /* borrows */
     struct listeners *listeners; /* borrows */
@@ -32,5 +34,11 @@ void store_remove(struct store *store, const char *name);
 /* SET serves from now on: its sockets are kept, and others no more. Those that no generation uses are closed.
  */
 void store_sync(struct store *store, const struct listen_set *set);
+
+/*
+ * At the start: gives up what listen_open() found in the way of the configuration. False when that was
+ * nothing. The service manager may take a moment until it has let go of it too.
+ */
+bool store_release(struct store *store);
 
 #endif

@@ -269,7 +269,7 @@ class FailureTest(ListenTest):
         done = self.reload(every)
         self.assertEqual(done.returncode, 1)
         self.assertIn("echo: cannot listen on 0.0.0.0 port %d: sockd itself still listens on %s port %d; reload without that "
-                      "first, or stop and start\n" % (self.port(), self.addr, self.port()), done.stderr)
+                      "first, or restart\n" % (self.port(), self.addr, self.port()), done.stderr)
         self.serves()
         self.assertEqual(self.reload(self.service("port = $port1; " + ECHO)).returncode, 0)
         self.assertEqual(self.reload(every).returncode, 0)

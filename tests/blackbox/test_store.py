@@ -56,6 +56,37 @@ class StoreTest(SockdTest):
         with self.assertRaises(ConnectionRefusedError):
             socket.create_connection((self.addr, self.port(1)))
 
+    def test_a_stored_socket_in_the_way_of_the_configuration_is_given_up(self):
+        """From one address to every address, which exclude each other on a port; here the test is the service manager."""
+        for transport in "tcp", "udp":
+            with self.subTest(transport):
+                listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM if transport == "tcp" else socket.SOCK_DGRAM)
+                if transport == "tcp":
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                listener.bind((self.addr, self.port()))
+                if transport == "tcp":
+                    listener.listen(16)
+                daemon = self.serve('handler = "echo"; host = "0.0.0.0"; transport = "%s";' % transport, env=STORE,
+                                    listen=[("sockd-echo-0", listener)], expect_ready=False)
+                daemon.wait_notify("^FDSTOREREMOVE=1\nFDNAME=sockd-echo-0$")
+                listener.close()
+                daemon.wait_notify("^READY=1$")
+                daemon.wait_notify("^FDSTORE=1\nFDNAME=sockd-echo-0")
+                client = self.udp() if transport == "udp" else self.connect()
+                client.sendall(b"a\n")
+                self.assertEqual(client.recv(10), b"a\n")
+                self.assertEqual(self.stop(), 0)
+
+    def test_a_stored_socket_file_in_the_way_of_another_kind_is_given_up(self):
+        path = os.path.join(self.dir, "s")
+        listener = self.stored(path)
+        daemon = self.serve('handler = "echo"; transport = "unixgram"; path = "$dir/s";', env=STORE,
+                            listen=[("sockd-echo-0", listener)], expect_ready=False)
+        daemon.wait_notify("^FDSTOREREMOVE=1\nFDNAME=sockd-echo-0$")
+        listener.close()
+        daemon.wait_notify("^READY=1$")
+        self.assertEqual(self.status()["services"]["echo"]["listeners"], ["unixgram " + path])
+
     def test_a_service_that_a_reload_removes_is_forgotten(self):
         daemon = self.serve('handler = "echo";', env=STORE)
         daemon.wait_notify("FDNAME=sockd-echo-0")
