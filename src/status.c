@@ -84,11 +84,12 @@ static void print_troubles(const struct generation *g, size_t service, const cha
                            char buf[STATUS_LINE_MAX])
 {
     size_t more = count_troubles(g) - 1;
-    int n = snprintf(buf, STATUS_LINE_MAX, "%s: %.150s", g->conf->services[service].name, why);
+    char others[48] = "";
 
     if (more > 0)
-        snprintf(buf + n, STATUS_LINE_MAX - (size_t)n, " (and %zu more service%s)", more,
-                 more == 1 ? "" : "s");
+        snprintf(others, sizeof(others), " (and %zu more service%s)", more, more == 1 ? "" : "s");
+    snprintf(buf, STATUS_LINE_MAX - strlen(others), "%s: %.180s", g->conf->services[service].name, why);
+    strcat(buf, others);
 }
 
 static enum verdict judge(const struct status *status)
