@@ -79,7 +79,8 @@ static void release(struct child *child)
     deadline_clear(&child->session);
     stderr_log_close(&child->errors);
     fd_close(&child->process.pidfd);
-    fd_close(&child->errors_fd);
+    fd_close(&child->errors_fds[0]);
+    fd_close(&child->errors_fds[1]);
     free(child->environment);
     child->environment = NULL;
 }
@@ -198,10 +199,16 @@ void child_forget(struct child *child)
     loop_free_later(child->loop, &child->garbage, free_child);
 }
 
-/* Watches what runs; when that is not possible it is ended here. */
+/* Watches what runs; when that is not possible it is ended here. What it has said already waits in the pipe:
+ * before now there was no number to log it with. */
 static int watch(struct child *child)
 {
-    int r = loop_add(child->loop, &child->exit, child->process.pidfd, EPOLLIN, on_exit_event);
+    int r = stderr_log_open(&child->errors, &child->recipe->lines, child->errors_fds[0], child->process.pid,
+                            on_errors_end);
+
+    child->errors_fds[0] = -1;
+    if (r == 0)
+        r = loop_add(child->loop, &child->exit, child->process.pidfd, EPOLLIN, on_exit_event);
     if (r < 0)
         spawn_end_now(child->process.pid);
     return r;
@@ -220,10 +227,9 @@ static void on_done(struct spawn_job *job)
     struct child *child = container_of(job, struct child, job);
     struct child_failure failure = { .error = job->error, .step = job->step };
 
-    fd_close(&child->errors_fd);
+    fd_close(&child->errors_fds[1]);
     if (job->error == 0) {
         child->process = job->process;
-        child->errors.pid = job->process.pid;
         failure = (struct child_failure){ .error = watch(child), .step = SPAWN_STEP_FORK };
     }
     if (failure.error < 0) {
@@ -247,8 +253,8 @@ static struct child *new_child(struct child_recipe *recipe, struct loop *loop, c
     child->loop = loop;
     child->recipe = recipe;
     child->environment = environment;
-    child->process.pidfd = child->exit.fd = child->errors.fd = child->errors.source.fd = child->errors_fd =
-        -1;
+    child->process.pidfd = child->exit.fd = child->errors.fd = child->errors.source.fd = -1;
+    child->errors_fds[0] = child->errors_fds[1] = -1;
     child->started_ms = loop_now(loop);
     list_init(&child->link);
     deadline_init(&child->session);
@@ -269,13 +275,11 @@ static struct child *new_child(struct child_recipe *recipe, struct loop *loop, c
 /* 0 or -errno. */
 static int open_errors(struct child *child)
 {
-    int fds[2];
-
-    if (pipe2(fds, O_CLOEXEC) < 0)
+    if (pipe2(child->errors_fds, O_CLOEXEC) < 0)
         return -errno;
-    child->errors_fd = child->job.what.fds[2] = fds[1];
-    fd_set_nonblock(fds[0], 1);
-    return stderr_log_open(&child->errors, &child->recipe->lines, fds[0], on_errors_end);
+    child->job.what.fds[2] = child->errors_fds[1];
+    fd_set_nonblock(child->errors_fds[0], 1);
+    return 0;
 }
 
 int child_start(struct child_recipe *recipe, struct loop *loop, struct spawn_pool *pool, const int fds[2],

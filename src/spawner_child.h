@@ -72,7 +72,7 @@ struct child {
     const struct child_hooks *hooks;
     struct spawn_job job;
     char **environment; /* owns; while it is started */
-    int errors_fd;      /* owns; its standard error, while it is started */
+    int errors_fds[2];  /* own; the pipe of its standard error, while it is started */
     struct spawned process;
     struct loop_source exit;
     struct stderr_log errors;

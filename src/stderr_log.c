@@ -105,7 +105,7 @@ static void on_readable(struct loop_source *source, uint32_t events)
     }
 }
 
-int stderr_log_open(struct stderr_log *log, struct log_limit *lines, int fd,
+int stderr_log_open(struct stderr_log *log, struct log_limit *lines, int fd, pid_t pid,
                     void (*on_end)(struct stderr_log *log))
 {
     log->lines = lines;
@@ -113,6 +113,7 @@ int stderr_log_open(struct stderr_log *log, struct log_limit *lines, int fd,
     log->source.fd = -1;
     log->pause = (struct loop_timer){ .place = 0 };
     log->fd = fd;
+    log->pid = pid;
     log->len = log->bytes = 0;
     log->cut = false;
     log->last[0] = '\0';

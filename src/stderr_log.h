@@ -33,9 +33,9 @@ struct stderr_log {
     char last[256]; /* the last whole line, made safe; "" */
 };
 
-/* Takes FD, the non-blocking end of a pipe, also when it fails. 0 or -errno. ON_END is called at its end,
- * when it is not stderr_log_drain() that meets it. */
-int stderr_log_open(struct stderr_log *log, struct log_limit *lines, int fd,
+/* Takes FD, the non-blocking end of the pipe of process PID, also when it fails. 0 or -errno. ON_END is
+ * called at its end, when it is not stderr_log_drain() that meets it. */
+int stderr_log_open(struct stderr_log *log, struct log_limit *lines, int fd, pid_t pid,
                     void (*on_end)(struct stderr_log *log));
 /* Reads what is there already, to the last byte; true when it was the end. */
 bool stderr_log_drain(struct stderr_log *log);

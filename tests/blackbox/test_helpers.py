@@ -474,6 +474,14 @@ cat > /dev/null
         sender.join()
         self.assertEqual(self.counter("failed_timeout", "deaf"), 1)
 
+    def test_G5_what_a_helper_says_at_once_is_logged_with_its_pid(self):
+        """Many at once, so that some have spoken before the spawner has heard that they run."""
+        self.expect_log(ENDED, "suppressed")
+        self.serve_helper("#!/bin/sh\necho words >&2\nexit 3\n", "helpers = 48;")
+        said = r"\[pid (\d+)\] words$"
+        self.wait_for(lambda: len(re.findall(said, "\n".join(self.sockd.log), re.M)) >= 90)
+        self.assertNotIn("0", re.findall(said, "\n".join(self.sockd.log), re.M))
+
     def test_G5_a_flood_on_standard_error_is_bounded_and_safe(self):
         self.expect_log("suppressed")
         self.serve_helper("""#!/bin/sh
