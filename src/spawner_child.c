@@ -20,6 +20,10 @@
 #define LINGER_MS 1000
 /* And so long after KILL. */
 #define KILLED_MS 100
+/* How often it is looked whether anybody is left: nothing tells us. So often that the number of the group
+ * cannot become another's in between. */
+#define LOOK_FIRST_MS 1
+#define LOOK_MAX_MS   32
 
 static void on_session_over(struct deadline *deadline, void *owner)
 {
@@ -76,6 +80,7 @@ static void release(struct child *child)
 {
     loop_remove(child->loop, &child->exit);
     loop_timer_stop(child->loop, &child->kill_timer);
+    loop_timer_stop(child->loop, &child->look_timer);
     deadline_clear(&child->session);
     stderr_log_close(&child->errors);
     fd_close(&child->process.pidfd);
@@ -85,28 +90,24 @@ static void release(struct child *child)
     child->environment = NULL;
 }
 
-static void signal_group(struct child *child, bool kill)
+/* Once nobody was left in it, its number may be another's. */
+static void signal_group(struct child *child, int signo)
 {
-    if (kill) {
-        spawn_signal_group(child->process.pid, SIGKILL);
-        return;
-    }
-    spawn_signal_group(child->process.pid, SIGTERM);
-    spawn_signal_group(child->process.pid, SIGCONT);
+    if (!child->alone)
+        child->alone = spawn_signal_group(&child->process, signo) == -ESRCH;
+}
+
+static void ask_group_to_end(struct child *child)
+{
+    signal_group(child, SIGTERM);
+    signal_group(child, SIGCONT);
 }
 
 static void finish(struct child *child)
 {
-    int status = 0;
-
-    if (child->asked)
-        signal_group(child, true); /* whoever of its group did not follow it */
-    /* It is dead, and nobody else reaps it. */
-    bool reaped = spawn_reap_one(child->process.pid, &status);
-    assert(reaped);
     release(child);
     list_remove(&child->link);
-    child->hooks->on_end(child, status);
+    child->hooks->on_end(child, child->status);
     loop_free_later(child->loop, &child->garbage, free_child);
 }
 
@@ -118,7 +119,7 @@ static void on_outlived(struct loop_timer *timer)
 
     if (!stderr_log_drain(&child->errors) && log_limit_take(&child->recipe->lines, LOG_WARNING))
         log_write(LOG_WARNING, &about,
-                  "[pid %d] left a process behind in a session of its own, which is nobody's now",
+                  "[pid %d] left a process behind in a process group of its own, which is nobody's now",
                   (int)child->process.pid);
     finish(child);
 }
@@ -127,8 +128,30 @@ static void on_lingered(struct loop_timer *timer)
 {
     struct child *child = container_of(timer, struct child, kill_timer);
 
-    signal_group(child, true);
+    signal_group(child, SIGKILL);
     loop_timer_set(child->loop, timer, loop_now(child->loop) + KILLED_MS, on_outlived);
+}
+
+static void on_look(struct loop_timer *timer);
+
+/* True when it was the end of it. */
+static bool look_whether_over(struct child *child)
+{
+    signal_group(child, 0);
+    if (child->alone && stderr_log_drain(&child->errors)) {
+        finish(child);
+        return true;
+    }
+    if (!child->alone) {
+        loop_timer_set(child->loop, &child->look_timer, loop_now(child->loop) + child->look_ms, on_look);
+        child->look_ms = child->look_ms < LOOK_MAX_MS ? 2 * child->look_ms : LOOK_MAX_MS;
+    }
+    return false;
+}
+
+static void on_look(struct loop_timer *timer)
+{
+    look_whether_over(container_of(timer, struct child, look_timer));
 }
 
 /* Nobody holds its standard error any more. */
@@ -137,13 +160,13 @@ static void on_errors_end(struct stderr_log *errors)
     struct child *child = container_of(errors, struct child, errors);
 
     if (child->state == CHILD_LINGERING)
-        finish(child);
+        look_whether_over(child);
 }
 
 /*
- * Its group may have others. While the leader is not reaped its number is nobody else's, so now is the time
- * to signal them. One that holds the standard error open is seen; it gets a moment to end. So does one that
- * is just being made for another connection: it holds all of ours until it is executed.
+ * Its group may have others, who get a moment to end. So does one that holds its standard error open: it may
+ * be in a group of its own, or just being made for another connection, and then it holds all of ours until it
+ * is executed.
  */
 static void on_exit_event(struct loop_source *source, uint32_t events)
 {
@@ -154,12 +177,14 @@ static void on_exit_event(struct loop_source *source, uint32_t events)
     deadline_clear(&child->session);
     child->lived_ms = loop_now(child->loop) - child->started_ms;
     child->state = CHILD_LINGERING;
+    /* It is dead, and nobody else reaps it. */
+    bool reaped = spawn_reap_one(child->process.pid, &child->status);
+    assert(reaped);
     if (!child->asked)
-        signal_group(child, false);
-    if (stderr_log_drain(&child->errors)) {
-        finish(child);
+        ask_group_to_end(child);
+    child->look_ms = LOOK_FIRST_MS;
+    if (look_whether_over(child))
         return;
-    }
     if (!child->kill_timer.place)
         loop_timer_set(child->loop, &child->kill_timer, loop_now(child->loop) + LINGER_MS, on_lingered);
     else
@@ -168,7 +193,7 @@ static void on_exit_event(struct loop_source *source, uint32_t events)
 
 static void on_kill(struct loop_timer *timer)
 {
-    signal_group(container_of(timer, struct child, kill_timer), true);
+    signal_group(container_of(timer, struct child, kill_timer), SIGKILL);
 }
 
 void child_end(struct child *child, uint64_t grace_ms)
@@ -184,8 +209,10 @@ void child_end(struct child *child, uint64_t grace_ms)
     child->asked = true;
     if (first)
         child->state = CHILD_ENDING;
-    if (first || grace_ms == 0)
-        signal_group(child, grace_ms == 0);
+    if (grace_ms == 0)
+        signal_group(child, SIGKILL);
+    else if (first)
+        ask_group_to_end(child);
     if (grace_ms > 0 && child->state == CHILD_ENDING && (first || due_ms < child->kill_timer.due_ms))
         loop_timer_set(child->loop, &child->kill_timer, due_ms, on_kill);
     if (grace_ms == 0 && child->state == CHILD_LINGERING)

@@ -8,8 +8,8 @@
  *                      | with a failure
  *                      '--> freed
  *
- * ENDING: TERM and CONT were sent; KILL is when its time is over. LINGERING: others of its group hold its
- * standard error; they are ended, and it is reaped last, so that its number cannot be another's.
+ * ENDING: TERM and CONT were sent; KILL is when its time is over. LINGERING: it was reaped, but others of its
+ * group live, or hold its standard error; they are ended in the same way.
  */
 #ifndef SOCKD_SPAWNER_CHILD_H
 #define SOCKD_SPAWNER_CHILD_H
@@ -53,7 +53,7 @@ struct child;
 struct child_hooks {
     /* FAILURE is NULL when it runs; else it is freed after this. */
     void (*on_started)(struct child *child, const struct child_failure *failure);
-    /* Once, when it is reaped; it is freed after this. */
+    /* Once, when nothing is left of its group; it is freed after this. */
     void (*on_end)(struct child *child, int status);
 };
 
@@ -76,13 +76,17 @@ struct child {
     struct spawned process;
     struct loop_source exit;
     struct stderr_log errors;
-    struct loop_timer kill_timer;
+    struct loop_timer kill_timer, look_timer;
     struct deadline session;
     bool asked;        /* to end */
     uint64_t grace_ms; /* with which it was, while it was started */
     bool session_over;
     uint64_t started_ms;
-    uint64_t lived_ms; /* when it has exited */
+    /* When it has exited. */
+    uint64_t lived_ms;
+    int status;
+    bool alone;       /* nobody else is in its group */
+    uint64_t look_ms; /* how long until that is looked at again */
     /* For the owner. */
     void *owner;
     struct waiting *client; /* of a program that is started */

@@ -259,12 +259,17 @@ static void on_look_again(struct loop_timer *timer)
     go(container_of(timer, struct upgrade, timer));
 }
 
+static void kill_check(const struct upgrade *u)
+{
+    spawn_signal_group(&(struct spawned){ .pid = u->pid, .pidfd = u->pidfd }, SIGKILL);
+}
+
 static void on_late(struct loop_timer *timer)
 {
     struct upgrade *u = container_of(timer, struct upgrade, timer);
 
     u->late = true;
-    spawn_signal_group(u->pid, SIGKILL); /* it will be reaped */
+    kill_check(u); /* it will be reaped */
 }
 
 static void read_words(struct upgrade *u)
@@ -303,7 +308,7 @@ bool upgrade_reaped(struct upgrade *u, pid_t pid, int status)
 
     if (u->pid != pid || pid == 0)
         return false;
-    spawn_signal_group(pid, SIGKILL); /* what it may have started itself */
+    kill_check(u); /* what it may have started itself */
     read_words(u);
     bool yes = WIFEXITED(status) && WEXITSTATUS(status) == 0 && said_yes(u);
     forget_check(u);
@@ -401,5 +406,5 @@ void upgrade_stop(struct upgrade *u)
 {
     u->stopped = true;
     if (u->pid)
-        spawn_signal_group(u->pid, SIGKILL);
+        kill_check(u);
 }

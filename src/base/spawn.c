@@ -14,6 +14,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef PIDFD_SIGNAL_PROCESS_GROUP
+#define PIDFD_SIGNAL_PROCESS_GROUP (1U << 2) /* Linux 6.9 */
+#endif
+
 static bool is_ignored(int signo)
 {
     return signo == SIGPIPE || signo == SIGXFSZ;
@@ -88,9 +92,13 @@ int spawn_signal(int pidfd, int signo)
     return pidfd_send_signal(pidfd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 
-int spawn_signal_group(pid_t pid, int signo)
+int spawn_signal_group(const struct spawned *child, int signo)
 {
-    return kill(-pid, signo) < 0 ? -errno : 0;
+    if (pidfd_send_signal(child->pidfd, signo, NULL, PIDFD_SIGNAL_PROCESS_GROUP) == 0)
+        return 0;
+    if (errno != EINVAL)
+        return -errno;
+    return kill(-child->pid, signo) < 0 ? -errno : 0;
 }
 
 void spawn_end_now(pid_t pid)

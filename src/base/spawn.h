@@ -64,8 +64,13 @@ int spawn_replace(const char *path, char *const *argv, char *const *envp);
 /* Signals the process of PIDFD. -ESRCH when it is gone. */
 int spawn_signal(int pidfd, int signo);
 
-/* Signals the process group that the unreaped child PID leads. -ESRCH when it is gone. */
-int spawn_signal_group(pid_t pid, int signo);
+/*
+ * Signals the process group that CHILD leads, or led before it was reaped; with SIGNO 0 asks only whether
+ * anybody is in it, an unreaped leader among them. -ESRCH: nobody. Before Linux 6.9 a group has no other name
+ * than its number, which may be given to a stranger some time after the last member has gone: whoever wants
+ * to signal the group of a reaped child asks so often in between that it cannot have been.
+ */
+int spawn_signal_group(const struct spawned *child, int signo);
 
 /* Reaps the child PID: true with its status; false while it lives. */
 bool spawn_reap_one(pid_t pid, int *ret_status);

@@ -1,8 +1,8 @@
 """Programs: a process for each connection. Rows G5, G7 to G12, A12, A13, A15 to A18 and A20 of the catalogue.
 
 G10 (the order of setgroups, setgid and setuid) has no test, since sockd changes no user: there is no such step. A14 (a number
-that is used again) has none for programs, but one for workers in test_master.py: a program is signalled by its pidfd, or with
-its group while it is not reaped, when its number cannot be another's.
+that is used again) has none for programs, but one for workers in test_master.py: a program and its group are signalled by the
+pidfd of its leader.
 """
 import json
 import os
@@ -266,8 +266,45 @@ class ItsEnd(ProgramTest):
         self.assertEqual(self.receive_all(client), b"")
         self.wait_number("programs", 0)
 
+    # One that ignores TERM, says its pid, and does not hold the standard error.
+    DEAF = "sh -c 'trap \"\" TERM; echo $$; while :; do sleep 1; done' 2>/dev/null & read -r line"
+
+    def test_A18_a_grandchild_that_ignores_TERM_and_has_no_standard_error_is_killed(self):
+        self.shell(self.DEAF, keys="max_programs = 2;")
+        deaf = []
+        for _ in range(5):
+            client, pid = self.hello()
+            deaf.append(pid)
+            client.sendall(b"\n")
+            self.assertLessEqual(sum(process_state(pid) is not None for pid in deaf), 2)
+        for pid in deaf:
+            self.wait_for(lambda pid=pid: not process_state(pid))
+        self.wait_number("programs", 0)
+
+    def test_A18_a_stop_waits_for_a_grandchild_and_kills_it(self):
+        self.shell(self.DEAF)
+        client, pid = self.hello()
+        client.sendall(b"\n")
+        self.assertEqual(self.stop(), 0)
+        self.assertIsNone(process_state(pid))
+
+    def test_A18_a_grandchild_has_a_moment_to_end(self):
+        self.shell("(trap 'sleep 0.3; echo done; exit' TERM; echo $$; while :; do sleep 0.1; done) 2>/dev/null &"
+                   " read -r line")
+        client, _ = self.hello()
+        client.sendall(b"\n")
+        self.assertEqual(self.receive_all(client), b"done\n")
+        self.wait_number("programs", 0)
+
+    def test_A18_at_session_timeout_a_grandchild_has_a_moment_to_end_too(self):
+        self.shell("(trap 'sleep 0.3; echo done; exit' TERM; echo $$; while :; do sleep 0.1; done) 2>/dev/null &"
+                   " read -r line", keys='session_timeout = "1s";')
+        client, _ = self.hello()
+        self.assertEqual(self.receive_all(client), b"done\n")
+        self.wait_number("programs", 0)
+
     def test_A18_a_grandchild_in_a_session_of_its_own_takes_no_slot(self):
-        self.expect_log("left a process behind")
+        self.expect_log("left a process behind in a process group of its own")
         self.need("setsid")
         self.shell("setsid sh -c 'echo $$; exec sleep 1000' & read -r line", keys="max_programs = 1;")
         client, pid = self.hello()
@@ -287,7 +324,7 @@ class ItsEnd(ProgramTest):
             client, pid = self.hello()
             grandchild = int(self.read_line(client))
             client.sendall(b"\n")
-            self.wait_for(lambda: process_state(pid) == "Z")
+            self.wait_for(lambda: not process_state(pid))
             os.kill(grandchild, signal.SIGKILL)
             self.assertEqual(self.receive_all(client), b"")
         self.wait_number("programs", 0)

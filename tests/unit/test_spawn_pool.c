@@ -88,6 +88,33 @@ static void test_the_reason_and_the_step_of_a_failure_come_back(void **state)
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* nothing is left */
 }
 
+static void test_a_group_is_found_and_ended_after_its_leader_was_reaped(void **state)
+{
+    char *paths[] = { (char[]){ "/bin/sh" }, NULL };
+    char *argv[] = { (char[]){ "sh" }, (char[]){ "-c" }, (char[]){ "sleep 1000 & exec true" }, NULL };
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC), status;
+    struct spawn_exec what = {
+        .paths = paths, .argv = argv, .envp = environment, .fds = { null, null, null }, .directory = "/"
+    };
+    enum spawn_step step;
+    struct spawned child;
+    pid_t orphan;
+
+    (void)state;
+    assert_int_equal(spawn_adopt_orphans(), 0);
+    assert_int_equal(spawn_exec(&what, &child, &step), 0);
+    fd_close(&null);
+    assert_int_equal(waitpid(child.pid, &status, 0), child.pid);
+    assert_int_equal(spawn_signal_group(&child, 0), 0);
+    assert_int_equal(spawn_signal_group(&child, SIGKILL), 0);
+    do
+        orphan = waitpid(-1, &status, 0);
+    while (orphan < 0 && errno == EINTR);
+    assert_true(orphan > 0 && WIFSIGNALED(status));
+    assert_int_equal(spawn_signal_group(&child, 0), -ESRCH);
+    fd_close(&child.pidfd);
+}
+
 static unsigned n_done, n_failed;
 
 static void on_done(struct spawn_job *job)
@@ -138,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_a_program_gets_what_it_is_given_and_nothing_else),
         cmocka_unit_test(test_the_first_path_that_can_be_executed_is),
         cmocka_unit_test(test_the_reason_and_the_step_of_a_failure_come_back),
+        cmocka_unit_test(test_a_group_is_found_and_ended_after_its_leader_was_reaped),
         cmocka_unit_test(test_the_pool_does_all_its_jobs_and_tells_each),
     };
 
