@@ -252,6 +252,8 @@ static void on_process_gone(struct process *process, pid_t pid, int status, bool
     trouble_forget(seat);
     if (!clean)
         rearm(g->all);
+    if (!clean && process_is_spawner(process))
+        orphans_note(&g->all->orphans, pid);
     if (g->state == GENERATION_STARTING && !g->patient)
         g->all->hooks->on_failed(g, what, g->all->owner);
     else if (is_wanted(seat) && !clean)

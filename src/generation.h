@@ -21,6 +21,7 @@
 #include "conf.h"
 #include "handover.h"
 #include "listen.h"
+#include "orphans.h"
 #include "process.h"
 #include "stats.h"
 #include "store.h"
@@ -64,6 +65,8 @@ struct generations {
     struct list all;            /* the oldest first */
     struct generation *serving; /* borrows; NULL before the first is ready */
     unsigned last_number;
+
+    struct orphans orphans;
 
     char **drained; /* own; names of services that an administrator drained */
     size_t n_drained;

@@ -50,6 +50,7 @@ static void forget_drained(struct generations *all, size_t i)
 void generations_init(struct generations *all)
 {
     list_init(&all->all);
+    orphans_init(&all->orphans, all->loop);
     all->serving = NULL;
     all->last_number = 0;
 }
@@ -59,6 +60,7 @@ void generations_done(struct generations *all)
     while (all->n_drained > 0)
         forget_drained(all, all->n_drained - 1);
     free(all->drained);
+    orphans_done(&all->orphans);
 }
 
 size_t generations_living(const struct generations *all)

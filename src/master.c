@@ -57,15 +57,18 @@ static void log_stop(const struct master *master, const struct conf *conf)
 static void kill_all(struct master *master)
 {
     log_event(LOG_NOTICE, LOG_ID_STOPPING, "stopping at once");
+    orphans_kill(&master->generations.orphans);
     list_for_each (it, &master->generations.all)
         generation_kill(container_of(it, struct generation, link));
     if (master->setup->single_process)
         loop_quit(&master->loop);
 }
 
-/* All generations are gone. */
+/* All generations are gone. What spawners have left may keep us until it is reaped. */
 static void end(struct master *master)
 {
+    if (orphans_live(&master->generations.orphans))
+        return;
     exporter_seat_stop(&master->exporter);
     if (!process_lives(&master->exporter.process))
         loop_quit(&master->loop);
@@ -92,6 +95,7 @@ void master_stop(struct master *master)
     uint64_t timeout_ms = g->conf->drain_timeout;
     list_for_each (it, &master->generations.all)
         generation_drain(container_of(it, struct generation, link), timeout_ms);
+    orphans_end_later(&master->generations.orphans, timeout_ms);
 }
 
 void master_upgrade(struct master *master, struct control_client *client)
@@ -120,7 +124,7 @@ static void reap(struct master *master)
             !generations_reaped(&master->generations, pid, status) &&
             !exporter_seat_reaped(&master->exporter, pid, status))
             log_debug("the unknown child %d %s", (int)pid, spawn_print_status(how, status));
-    if (master->exporter.stopped)
+    if (master->stopping && list_empty(&master->generations.all))
         end(master);
 }
 

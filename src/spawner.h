@@ -9,8 +9,8 @@
  * worker says is checked here as if it were a stranger's: index, slot, kind of handler, number of
  * descriptors.
  *
- * Helpers die with the spawner (PR_SET_PDEATHSIG) and with the worker that asked for them (its end of the
- * pair closes); programs live on.
+ * Helpers die with the spawner (PR_SET_PDEATHSIG, which one that changes its user undoes) and with the worker
+ * that asked for them (its end of the pair closes); programs live on, see orphans.h.
  */
 #ifndef SOCKD_SPAWNER_H
 #define SOCKD_SPAWNER_H

@@ -113,6 +113,26 @@ int spawn_adopt_orphans(void)
     return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
 }
 
+/* A child that is not reaped keeps its number, and that of its group. */
+size_t spawn_signal_session(pid_t session, int signo)
+{
+    FILE *children = fopen("/proc/thread-self/children", "re");
+    size_t n = 0;
+    int pid;
+
+    while (children && fscanf(children, "%d", &pid) == 1) {
+        pid_t group = getpgid(pid);
+
+        if (pid <= 1 || group <= 1 || getsid(pid) != session)
+            continue;
+        kill(-group, signo);
+        n++;
+    }
+    if (children)
+        fclose(children);
+    return n;
+}
+
 bool spawn_reap_one(pid_t pid, int *ret_status)
 {
     pid_t r;

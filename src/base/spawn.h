@@ -85,6 +85,13 @@ int spawn_drop_rights(void);
 /* Orphans below us become our children, instead of init's. */
 int spawn_adopt_orphans(void);
 
+/*
+ * Signals the process groups of our children that are in SESSION, which was led by a child of ours; with
+ * SIGNO 0 only counts. Returns how many children these are; 0 too where the kernel does not list them (/proc
+ * is missing).
+ */
+size_t spawn_signal_session(pid_t session, int signo);
+
 /* Reaps one dead child and returns its pid; 0 when none is dead. A stopped child is not dead. */
 pid_t spawn_reap(int *ret_status);
 

@@ -130,6 +130,74 @@ class SpawnerTest(ProgramTest):
         self.sockd.wait()
         self.wait_for(lambda: command_line(pid) == "")
 
+    def test_a_stop_lets_a_program_finish_whose_spawner_died(self):
+        self.shell(HELLO + "; echo went on")
+        client, _ = self.hello()
+        self.kill_spawner()
+        other, _ = self.hello()
+        other.sendall(b"\n")
+        self.assertEqual(self.receive_all(other), b"went on\n")
+        self.sockd.signal(signal.SIGTERM)
+        self.wait_log("stopping")
+        client.sendall(b"\n")
+        self.assertEqual(self.receive_all(client), b"went on\n")
+        self.assertEqual(self.sockd.wait(), 0)
+
+    def test_G12_a_stop_that_takes_too_long_ends_what_dead_spawners_left(self):
+        self.expect_log("2 processes of a spawner that died have not ended in time")
+        self.shell("trap '' TERM; " + HELLO + "; sleep 1000", top='drain_timeout = "200ms";')
+        left = []
+        for _ in range(2):
+            left.append(self.hello())
+            self.kill_spawner()
+        self.sockd.signal(signal.SIGTERM)
+        for client, _ in left:
+            self.assertEqual(self.receive_all(client), b"")
+        self.assertEqual(self.sockd.wait(), 0)
+        for _, pid in left:
+            self.assertEqual(command_line(pid), "")
+
+    def test_a_second_stop_ends_what_a_dead_spawner_left_at_once(self):
+        self.expect_log("worker .* was ended by signal 9")
+        self.shell("trap '' TERM; " + HELLO)
+        client, pid = self.hello()
+        self.kill_spawner()
+        self.sockd.signal(signal.SIGTERM)
+        self.wait_log("stopping")
+        self.sockd.signal(signal.SIGTERM)
+        self.assertEqual(self.receive_all(client), b"")
+        self.sockd.wait()
+        self.assertEqual(command_line(pid), "")
+
+    def test_a_stop_ends_a_helper_that_changed_its_user_when_its_spawner_died(self):
+        self.expect_log("1 process of a spawner that died", "degraded", "helper 1")
+        self.need("setpriv")
+        if os.getuid() != 0:
+            self.skipTest("only root can change a user")
+        self.serve('handler = "helper"; framing = "line"; helpers = 1; command = [ "setpriv", "--reuid=65534",'
+                   ' "--clear-groups", "/bin/sh", "-c",'
+                   ' "while read -r line; do echo $$$$; [ $$line = hang ] && sleep 1000; done" ];',
+                   'drain_timeout = "200ms";', name="it")
+        client = self.connect()
+        client.sendall(b"hang\n")
+        old = int(self.read_line(client))
+        self.kill_spawner()
+        self.assertNotEqual(int(self.converse(b"x\n")), old)
+        self.assertNotEqual(command_line(old), "")
+        self.assertEqual(self.stop(), 0)
+        self.assertEqual(command_line(old), "")
+
+    def test_what_left_its_session_survives_the_spawner_and_a_stop(self):
+        self.expect_log("left a process behind")
+        self.shell("setsid sh -c 'echo $$; exec sleep 1000' & read -r line")
+        client, pid = self.hello()
+        client.sendall(b"\n")
+        self.wait_log("left a process behind")
+        self.kill_spawner()
+        self.assertEqual(self.stop(), 0)
+        self.assertIn("sleep", command_line(pid))
+        os.kill(pid, signal.SIGKILL)
+
     def test_in_one_process_programs_work_too(self):
         self.start(self.conf(command="cat"), args=["--single-process"])
         self.assertEqual(self.converse(b"x"), b"x")
