@@ -462,6 +462,7 @@ int exporter_main(const struct exporter_setup *setup)
     static struct exporter e; /* reachable, for those who look for leaks */
 
     prctl(PR_SET_NAME, "sockd-exporter");
+    log_set_process("exporter", 0, 0);
     e = (struct exporter){ .channel = { .fd = -1 }, .http = { .fd = -1 }, .channel_fd = setup->channel_fd };
     list_init(&e.scrapes);
     for (size_t i = 0; i < EXPORTER_CLIENTS_MAX; i++)

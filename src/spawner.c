@@ -353,7 +353,7 @@ int spawner_main(const struct spawner_setup *setup)
 {
     static struct spawner spawner; /* reachable, for those who look for leaks */
 
-    log_set_process(0, setup->generation);
+    log_set_process("spawner", 0, setup->generation);
     prctl(PR_SET_NAME, "sockd-spawner");
     /* No terminal for what we start. Here, once: a session for each of them halves how many can be started,
      * where the kernel has a scheduling group for every session (CONFIG_SCHED_AUTOGROUP; measured: 750

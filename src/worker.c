@@ -377,7 +377,7 @@ int worker_main(const struct worker_setup *setup)
     struct loop loop;
     char name[32];
 
-    log_set_process(setup->number, setup->generation);
+    log_set_process(NULL, setup->number, setup->generation);
     snprintf(name, sizeof name, "sockd-worker-%u", setup->number);
     prctl(PR_SET_NAME, name);
 

@@ -55,8 +55,9 @@ static struct {
     const char *journal_path;
     int level;
     enum sink sink;
-    int own_fd;     /* owns; for SINK_OWN */
-    int journal_fd; /* owns; -1 when lines go to standard error */
+    int own_fd;       /* owns; for SINK_OWN */
+    int journal_fd;   /* owns; -1 when lines go to standard error */
+    const char *role; /* borrows; NULL: none */
     unsigned worker, generation;
     bool stream;      /* standard error is the journal's stream */
     bool torn;        /* the last line on standard error was cut in its middle */
@@ -98,8 +99,9 @@ bool log_wants(int level)
     return level <= state.level;
 }
 
-void log_set_process(unsigned worker, unsigned generation)
+void log_set_process(const char *role, unsigned worker, unsigned generation)
 {
+    state.role = role;
     state.worker = worker;
     state.generation = generation;
 }
@@ -339,7 +341,8 @@ static ssize_t put(const char *bytes, size_t len)
     return -1;
 }
 
-/* "2026-11-21 22:45:29.123 [4242 worker 2] "; nothing before log_open(). */
+/* "2026-11-21 22:45:29.123 [4242 worker 2] ", "... [4243 spawner] ", "... [4241] "; nothing before
+ * log_open(). */
 static size_t print_origin(char *ret, size_t size)
 {
     struct timespec now;
@@ -354,8 +357,10 @@ static size_t print_origin(char *ret, size_t size)
     len = strftime(ret, size, "%Y-%m-%d %H:%M:%S", &tm);
     n = snprintf(ret + len, size - len, ".%03ld [%d", now.tv_nsec / 1000000, (int)getpid());
     len += (size_t)n;
-    n = state.worker > 0 ? snprintf(ret + len, size - len, " worker %u] ", state.worker)
-                         : snprintf(ret + len, size - len, "] ");
+    if (state.worker > 0)
+        n = snprintf(ret + len, size - len, " worker %u] ", state.worker);
+    else
+        n = snprintf(ret + len, size - len, "%s%s] ", state.role ? " " : "", state.role ? state.role : "");
     return len + (size_t)n;
 }
 

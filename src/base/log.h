@@ -44,8 +44,11 @@ extern const char *const log_level_words[];
 /* lines were lost, since they could not be written at once. */
 #define LOG_ID_LOST "986819f5dee6422784b91d8a6ebd2d94"
 
-/* Marks all further lines of this process with a worker's number (0: it is none) and a generation's. */
-void log_set_process(unsigned worker, unsigned generation);
+/*
+ * Marks all further lines of this process with what it is: ROLE (borrowed; NULL: the master, or a worker), a
+ * worker's number (0: it is none) and a generation's (0: it is of none).
+ */
+void log_set_process(const char *role, unsigned worker, unsigned generation);
 bool log_wants(int level);
 /* The descriptor that must stay open in a forked process besides 2, or -1. */
 int log_fd(void);

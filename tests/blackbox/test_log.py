@@ -15,7 +15,7 @@ import time
 import sockdtest
 from sockdtest import SockdTest
 
-LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \[\d+( worker \d+)?\] [ -~]+")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \[\d+( worker \d+| spawner| exporter)?\] [ -~]+")
 
 # Every byte, and what terminals, journals and printf() would take for their own.
 HOSTILE = (bytes(range(256)), b"\x1b[31mred\x1b[0m", b"\r2026-01-01 00:00:00.000 [1] stopping", b"MESSAGE=forged",

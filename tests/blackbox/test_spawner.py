@@ -34,6 +34,11 @@ class SpawnerTest(ProgramTest):
         self.shell(HELLO)
         self.assertIn("[pid %d]" % self.spawner(), re.search("^spawner.*", self.ctl("status").stdout, re.M)[0])
 
+    def test_its_lines_in_the_log_say_whose_they_are(self):
+        self.shell("echo words >&2")
+        self.converse(b"")
+        self.wait_log(r"\[%d spawner\] it: \[pid \d+\] words$" % self.spawner())
+
     def test_a_spawner_that_is_killed_is_replaced_and_programs_live_on(self):
         self.shell(HELLO + "; echo went on", top="workers = 2;")
         client, pid = self.hello()

@@ -51,7 +51,7 @@ static inline int reset(void **arg)
     fd_close(&fd);
     log_info("what was lost is told here");
     log_set_level(LOG_INFO);
-    log_set_process(0, 0);
+    log_set_process(NULL, 0, 0);
     log_set_journal_path(NULL);
     unsetenv("JOURNAL_STREAM");
     dup2(real_stderr, STDERR_FILENO);

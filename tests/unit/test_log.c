@@ -35,12 +35,14 @@ static void test_line_has_time_pid_level_service_peer_and_text(void **arg)
              getpid());
     assert_matches(read_now(fd), pattern);
 
-    log_set_process(2, 0);
+    log_set_process(NULL, 2, 0);
     log_info("served");
     snprintf(pattern, sizeof(pattern), STAMP "\\[%d worker 2\\] served\n$", getpid());
     assert_matches(read_now(fd), pattern);
+    log_set_process("spawner", 0, 3);
     log_notice("noticed");
-    assert_matches(read_now(fd), "\\] noticed\n$");
+    assert_matches(read_now(fd), " spawner\\] noticed\n$");
+    log_set_process(NULL, 2, 0);
     log_error("failed");
     assert_matches(read_now(fd), "\\] error: failed\n$");
     log_set_level(LOG_DEBUG);

@@ -129,12 +129,12 @@ static void test_journal_gets_an_entry_with_its_fields(void **arg)
     assert_field(&e, "SOCKD_SERVICE", "echo");
     assert_field(&e, "SOCKD_PEER", "127.0.0.1:4000");
 
-    log_set_process(3, 0);
+    log_set_process(NULL, 3, 0);
     log_info("text");
     receive_entry(&e);
     assert_int_equal(e.fields, 4);
     assert_field(&e, "SOCKD_WORKER", "3");
-    log_set_process(3, 7);
+    log_set_process(NULL, 3, 7);
     log_write(LOG_INFO, &(const struct log_about){ .worker = 2 }, "text");
     receive_entry(&e);
     assert_int_equal(e.fields, 5);
@@ -214,7 +214,7 @@ static void test_entry_too_long_for_a_datagram_is_cut(void **arg)
     much[sizeof(much) - 1] = '\0';
     log_open(program, LOG_INFO);
     assert_int_equal(setsockopt(log_fd(), SOL_SOCKET, SO_SNDBUF, &low, sizeof(low)), 0);
-    log_set_process(UINT_MAX, 0);
+    log_set_process(NULL, UINT_MAX, 0);
     log_write(LOG_INFO, &about, "%s", much);
     receive_entry(&e);
     for (unsigned i = 0; i < e.fields; i++) {
