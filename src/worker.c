@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 /* Every worker joins its listeners anew this often, should a wake-up have been lost with a process that died
  * or stopped. */
@@ -372,6 +373,15 @@ static void close_the_rest(const struct worker_setup *setup)
     free(keep);
 }
 
+/* Its descriptors are no longer what they were, so what is in hand cannot be ended in order: it ends with the
+ * process. */
+static _Noreturn void end_in_disorder(struct worker *worker, int r)
+{
+    log_event(LOG_ERR, LOG_ID_FAULT, "cannot go on: %s", strerror(-r));
+    stats_set(&worker->page->log_untold, log_untold());
+    _exit(EX_OSERR);
+}
+
 int worker_main(const struct worker_setup *setup)
 {
     struct loop loop;
@@ -388,10 +398,13 @@ int worker_main(const struct worker_setup *setup)
     int r = loop_init(&loop);
     if (r == 0)
         r = start(worker);
-    if (r == 0)
+    if (r == 0) {
         r = loop_run(&loop);
-    if (r < 0)
-        log_event(LOG_ERR, LOG_ID_FAULT, "cannot go on: %s", strerror(-r));
+        if (r < 0)
+            end_in_disorder(worker, r);
+    } else {
+        log_event(LOG_ERR, LOG_ID_FAULT, "cannot start: %s", strerror(-r));
+    }
     bool failed = worker->failed;
     worker_free(worker);
     loop_done(&loop);

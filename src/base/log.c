@@ -326,8 +326,12 @@ static ssize_t put(const char *bytes, size_t len)
     struct pollfd out = { .fd = STDERR_FILENO, .events = POLLOUT };
 
     switch (state.sink) {
-    case SINK_OWN:
-        return write(state.own_fd, bytes, len);
+    case SINK_OWN: {
+        ssize_t n = write(state.own_fd, bytes, len);
+        if (n >= 0 || errno != EBADF)
+            return n;
+        break; /* somebody closed it, who may have left standard error */
+    }
     case SINK_SOCKET:
         return send(STDERR_FILENO, bytes, len, MSG_DONTWAIT | MSG_NOSIGNAL);
     case SINK_SHARED:

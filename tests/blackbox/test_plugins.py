@@ -552,6 +552,18 @@ class WildTest(PluginTest):
     def test_G13_exit_costs_the_worker(self):
         self.assert_costs_one_worker(b"exit", "exited with status 0")
 
+    def test_G13_one_that_closes_all_descriptors_costs_the_worker_with_what_it_has_in_hand(self):
+        self.expect_log("cannot go on: Bad file descriptor")
+        self.serve_wild(top="workers = 1;")
+        half, idle, deadly = (self.connect() for _ in range(3))
+        self.assertEqual(self.ask(idle, b"x"), b"X")
+        half.sendall(b"half a request")
+        self.assertTrue(self.is_cut(deadly, b"close"))
+        self.wait_log("cannot go on: Bad file descriptor")
+        self.wait_log(r"worker 1 \[pid \d+\] exited with status 71; replaced at once")
+        self.assertEqual(self.receive_all(half), b"")
+        self.assertEqual(self.converse(b"new\n"), b"NEW\n")
+
     def test_G13_the_end_of_the_main_thread_costs_the_worker(self):
         self.assert_costs_one_worker(b"end thread", "exited with status 0")
 

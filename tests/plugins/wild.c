@@ -8,6 +8,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -62,6 +63,13 @@ static void do_exit(struct wild *wild, struct sockd_request *request)
     (void)wild;
     (void)request;
     exit(0);
+}
+
+/* Those of the host with all others. */
+static void do_close(struct wild *wild, struct sockd_request *request)
+{
+    close_range(3, UINT_MAX, 0);
+    answer(wild, request, "closed");
 }
 
 static void do_loop(struct wild *wild, struct sockd_request *request)
@@ -212,6 +220,7 @@ static const struct word {
     void (*run)(struct wild *wild, struct sockd_request *request);
 } words[] = {
     { "crash", do_crash },
+    { "close", do_close },
     { "abort", do_abort },
     { "exit", do_exit },
     { "loop", do_loop },
