@@ -258,7 +258,7 @@ static void on_process_gone(struct process *process, pid_t pid, int status, bool
         g->all->hooks->on_failed(g, what, g->all->owner);
     else if (is_wanted(seat) && !clean)
         replace(seat, what, worked || lasted);
-    else if (!clean)
+    else if (!clean && log_limit_take(&g->all->deaths, LOG_WARNING))
         log_write(LOG_WARNING, &died, "%s; generation %u leaves, so it is not replaced", what, g->number);
     tell_change(g);
     generation_check_empty(g);

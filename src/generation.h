@@ -16,6 +16,7 @@
 #define SOCKD_GENERATION_H
 
 #include "base/list.h"
+#include "base/log_limit.h"
 #include "base/loop.h"
 #include "complaints.h"
 #include "conf.h"
@@ -67,6 +68,7 @@ struct generations {
     unsigned last_number;
 
     struct orphans orphans;
+    struct log_limit deaths; /* lines about processes that died */
 
     char **drained; /* own; names of services that an administrator drained */
     size_t n_drained;
@@ -86,6 +88,8 @@ struct seat {
     bool *troubled;    /* owns; by service: what the process says of its handlers. NULL: of none */
     unsigned failures; /* processes in a row that died before their first job */
     uint64_t failing_since_ms;
+    unsigned deaths; /* within a second, of those that had worked */
+    uint64_t deaths_since_ms;
     struct loop_timer again; /* when the next is started */
 };
 

@@ -11,6 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* So many lines of the log; a client may bring them about. */
+#define DEATHS_PER_SECOND 20
+
 static struct generation *of_link(struct list *link)
 {
     return container_of(link, struct generation, link);
@@ -51,6 +54,7 @@ void generations_init(struct generations *all)
 {
     list_init(&all->all);
     orphans_init(&all->orphans, all->loop);
+    log_limit_init(&all->deaths, all->loop, NULL, " about processes that died", DEATHS_PER_SECOND);
     all->serving = NULL;
     all->last_number = 0;
 }
@@ -61,6 +65,7 @@ void generations_done(struct generations *all)
         forget_drained(all, all->n_drained - 1);
     free(all->drained);
     orphans_done(&all->orphans);
+    log_limit_done(&all->deaths);
 }
 
 size_t generations_living(const struct generations *all)

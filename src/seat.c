@@ -16,6 +16,17 @@
 
 #define PAUSE_FIRST_MS 100
 
+/*
+ * A place whose processes work and die so often in a second, as when a client repeats a request that is
+ * deadly, waits before the next: else one client could keep a processor busy with forking. Not sooner, and
+ * not longer: who asks meanwhile waits too. Measured, one deadly client beside four honest ones, in a second:
+ * 500 deaths and 2,600 answers without a pause, 260 and 1,200 with this one; 87 % of the honest are answered
+ * in both. After 10 deaths and with 100 ms it was a sixth of the answers.
+ */
+#define DEATHS_MANY     100
+#define DEATHS_SPAN_MS  1000
+#define DEATHS_PAUSE_MS 20
+
 static size_t count_workers(const struct generation *g)
 {
     size_t n = g->all->embedded ? 1 : g->conf->workers > 0 ? (size_t)g->conf->workers : cpus_usable();
@@ -188,20 +199,52 @@ void seats_hurry(struct generation *g)
     }
 }
 
+static bool dies_often(struct seat *seat)
+{
+    struct log_about about = process_about(&seat->process, LOG_ID_PROCESS_DIED);
+    uint64_t now_ms = loop_now(seat->generation->all->loop);
+    char name[PROCESS_NAME_MAX], pause[TEXT_NUMBER_MAX];
+
+    if (now_ms - seat->deaths_since_ms >= DEATHS_SPAN_MS) {
+        seat->deaths_since_ms = now_ms;
+        seat->deaths = 0;
+    }
+    if (++seat->deaths == DEATHS_MANY)
+        log_write(LOG_WARNING, &about, "%s died %d times within a second; the next are replaced after %s",
+                  process_print(name, &seat->process), DEATHS_MANY,
+                  text_print_duration(pause, DEATHS_PAUSE_MS));
+    return seat->deaths >= DEATHS_MANY;
+}
+
+static void replace_good(struct seat *seat, const char *what, bool tell)
+{
+    struct log_about died = process_about(&seat->process, LOG_ID_PROCESS_DIED);
+    struct loop *loop = seat->generation->all->loop;
+    bool often = dies_often(seat);
+
+    seat->failures = 0;
+    if (tell)
+        log_write(LOG_WARNING, &died, "%s; replaced %s", what, often ? "soon" : "at once");
+    if (often)
+        loop_timer_set(loop, &seat->again, loop_now(loop) + DEATHS_PAUSE_MS, on_again);
+    else
+        seat_start_or_retry(seat);
+}
+
 void seat_replace(struct seat *seat, const char *what, bool was_good)
 {
     struct log_about died = process_about(&seat->process, LOG_ID_PROCESS_DIED);
+    bool tell = log_limit_take(&seat->generation->all->deaths, LOG_WARNING);
     char pause[TEXT_NUMBER_MAX];
 
     if (was_good) {
-        seat->failures = 0;
-        log_write(LOG_WARNING, &died, "%s; replaced at once", what);
-        seat_start_or_retry(seat);
+        replace_good(seat, what, tell);
         return;
     }
     uint64_t pause_ms = seat_start_later(seat);
-    log_write(LOG_WARNING, &died, "%s before its first job; next try in %s", what,
-              text_print_duration(pause, pause_ms));
+    if (tell)
+        log_write(LOG_WARNING, &died, "%s before its first job; next try in %s", what,
+                  text_print_duration(pause, pause_ms));
 }
 
 void seat_tell_back(const struct seat *seat)

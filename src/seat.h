@@ -28,7 +28,8 @@ void seat_start_or_retry(struct seat *seat);
 uint64_t seat_start_later(struct seat *seat);
 /* Starts the workers that would be started after a pause. */
 void seats_hurry(struct generation *g);
-/* For one that ended, as WHAT says: at once when it WAS_GOOD, else after a pause. */
+/* For one that ended, as WHAT says: at once when it WAS_GOOD and such did not end often in a second, else
+ * after a pause. */
 void seat_replace(struct seat *seat, const char *what, bool was_good);
 /* The other edge of what that told: it serves again. */
 void seat_tell_back(const struct seat *seat);

@@ -620,10 +620,25 @@ class WildTest(PluginTest):
             self.assertEqual(self.converse(b"%d x\n" % n), b"%d X\n" % n)
         self.wait_well()
 
+    def deaths_told(self):
+        """How often a worker died, by the log: the lines, and those that were suppressed."""
+        told = [line for line in self.sockd.log if re.search(DEATH, line)]
+        more = re.findall(r"(\d+) more lines? about processes that died suppressed in", "\n".join(self.sockd.log))
+        return len(told), sum(map(int, more))
+
+    def kill_until(self, until, deaths, word=b"crash"):
+        while time.monotonic() < until:
+            with contextlib.suppress(OSError), socket.create_connection((self.addr, self.port())) as client:
+                client.sendall(word + b"\n")
+                deaths.append(client)
+                client.recv(16)
+
     def test_A3_others_are_served_while_one_repeats_its_deadly_request_without_a_pause(self):
-        """A death cuts what its worker had open, and nothing else fails: all others are answered."""
+        """A death cuts what its worker had open, and nothing else fails: all others are answered. That is four of five at least,
+        measured 86 % with 260 deaths a second, and 98 % with 100, where each writes a core."""
+        self.expect_log("suppressed", "died 100 times within a second")
         self.serve_wild()
-        answered, cut, failed, killed = [], [], [], []
+        answered, cut, failed, deaths = [], [], [], []
         until = time.monotonic() + 3
 
         def honest():
@@ -638,24 +653,36 @@ class WildTest(PluginTest):
                 except OSError as e:
                     failed.append(e)
 
-        def deadly():
-            while time.monotonic() < until:
-                with contextlib.suppress(OSError), socket.create_connection((self.addr, self.port())) as client:
-                    client.sendall(b"crash\n")
-                    client.recv(16)
-                    killed.append(client)
-
-        threads = [threading.Thread(target=target) for target in [honest] * 4 + [deadly]]
+        threads = [threading.Thread(target=honest) for _ in range(4)]
+        threads.append(threading.Thread(target=self.kill_until, args=(until, deaths)))
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
         figures = "%d answered, %d cut, %d failed, %d deaths, slowest %.3f s" % (
-            len(answered), len(cut), len(failed), len(killed), max(answered))
+            len(answered), len(cut), len(failed), len(deaths), max(answered))
         self.assertEqual(failed, [], figures)
-        self.assertGreater(len(killed), 10, figures)
-        self.assertLessEqual(len(cut), 4 * len(killed), figures)
+        self.assertGreater(len(deaths), 10, figures)
+        self.assertGreater(len(answered), 4 * len(cut), figures)
+        self.assertLess(max(answered), sockdtest.SLOW, figures)
         self.wait_well()
+
+    def test_A3_a_client_that_is_deadly_all_the_time_bounds_itself_and_the_log(self):
+        self.expect_log("suppressed", "died 100 times within a second")
+        daemon = self.serve_wild()
+        deaths = []
+        began = time.monotonic()
+        self.kill_until(began + 2, deaths, b"exit")
+        seconds = time.monotonic() - began
+        self.wait_well()
+        self.stop()
+        told, suppressed = self.deaths_told()
+        self.assertEqual(told + suppressed, len(deaths))
+        self.assertLessEqual(told, 20 * (seconds + 1))
+        self.assertGreater(suppressed, 0)
+        # Two workers, each 100 times in a second and then every 20 ms; a second may have begun before and end after.
+        bounded = [line for line in daemon.log if "died 100 times within a second" in line]
+        self.assertLessEqual(len(deaths), 2 * (seconds + 1) * (150 if bounded else 100))
 
     def test_A7_an_endless_call_is_ended_by_worker_timeout_and_tried_nowhere_else(self):
         self.assert_costs_one_worker(b"loop", "was ended by signal 6 .*")
