@@ -40,8 +40,9 @@ enum spawner_word {
     SPAWNER_ROOM,
     /* Helper SLOT runs as PID. Two descriptors, both non-blocking: to write to it, to read from it. */
     SPAWNER_STARTED,
-    /* Helper SLOT, PID, is gone, with STATUS of wait(2); or it could not be executed: PID 0, STATUS an errno.
-     * TEXT: the last line of its standard error, made safe; may be empty. */
+    /* Helper SLOT, PID, is gone, with STATUS of wait(2), though others of its group may not be; or it could
+     * not be executed: PID 0, STATUS an errno. TEXT: the last line of its standard error, made safe; may be
+     * empty. */
     SPAWNER_ENDED,
 };
 

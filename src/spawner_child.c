@@ -183,8 +183,11 @@ static void on_exit_event(struct loop_source *source, uint32_t events)
     if (!child->asked)
         ask_group_to_end(child);
     child->look_ms = LOOK_FIRST_MS;
+    stderr_log_drain(&child->errors);
     if (look_whether_over(child))
         return;
+    if (child->hooks->on_exit)
+        child->hooks->on_exit(child, child->status);
     if (!child->kill_timer.place)
         loop_timer_set(child->loop, &child->kill_timer, loop_now(child->loop) + LINGER_MS, on_lingered);
     else

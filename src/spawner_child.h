@@ -53,6 +53,8 @@ struct child;
 struct child_hooks {
     /* FAILURE is NULL when it runs; else it is freed after this. */
     void (*on_started)(struct child *child, const struct child_failure *failure);
+    /* Once, when it has ended, and others of its group have not; may be NULL. */
+    void (*on_exit)(struct child *child, int status);
     /* Once, when nothing is left of its group; it is freed after this. */
     void (*on_end)(struct child *child, int status);
 };

@@ -101,15 +101,23 @@ static void on_helper_started(struct child *child, const struct child_failure *f
     close_pipes(child);
 }
 
-static void on_helper_end(struct child *child, int status)
+/* Its worker need not wait for its group: the requests that it had are lost now. */
+static void on_helper_exit(struct child *child, int status)
 {
     if (child->asker)
         tell_helper_end(child->asker, child, status);
+    child->asker = NULL;
+}
+
+static void on_helper_end(struct child *child, int status)
+{
+    on_helper_exit(child, status);
     free_slot(child->owner, child->slot);
 }
 
 static const struct child_hooks helper_hooks = {
     .on_started = on_helper_started,
+    .on_exit = on_helper_exit,
     .on_end = on_helper_end,
 };
 

@@ -482,6 +482,16 @@ cat > /dev/null
         self.wait_for(lambda: len(re.findall(said, "\n".join(self.sockd.log), re.M)) >= 90)
         self.assertNotIn("0", re.findall(said, "\n".join(self.sockd.log), re.M))
 
+    def test_the_end_of_a_helper_is_heard_of_while_its_child_holds_its_pipes(self):
+        self.expect_log(ENDED)
+        self.serve_helper("#!/bin/sh\nread -r line\n(trap '' TERM; exec sleep 1000) &\necho words >&2\nexit 3\n",
+                          'handler_timeout = "500ms"; error_reply = "sorry"; helpers = 1;')
+        for _ in range(2):
+            since = len(self.sockd.log)
+            self.assertEqual(self.ask(b"x"), b"sorry\n")
+            self.wait_log(r"helper 1 \[pid \d+\] exited with status 3: words; next try", since=since)
+        self.assertEqual(self.counter("failed_timeout"), 0)
+
     def test_G5_a_flood_on_standard_error_is_bounded_and_safe(self):
         self.expect_log("suppressed")
         self.serve_helper("""#!/bin/sh
