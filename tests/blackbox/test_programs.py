@@ -242,6 +242,16 @@ class ItsEnd(ProgramTest):
         self.assertEqual(self.receive_all(client), b"")
         self.wait_log(r"program \[pid %d\] was ended by signal 15 .*session_timeout" % pid)
 
+    def test_G12_a_program_that_does_not_hear_that_its_client_left_ends_at_session_timeout(self):
+        self.shell("echo $$; exec sleep 1000", keys='session_timeout = "2s";')
+        began = time.monotonic()
+        client, pid = self.hello()
+        client.close()
+        self.wait_log(r"program \[pid %d\] was ended by signal 15 .*session_timeout" % pid)
+        self.assertGreaterEqual(time.monotonic() - began, 1.9)
+        self.wait_number("programs", 0)
+        self.assertIsNone(process_state(pid))
+
     def test_A17_a_program_that_is_stopped_is_not_dead(self):
         self.shell(HELLO + "; echo went on")
         client, pid = self.hello()
@@ -338,17 +348,38 @@ class ItsEnd(ProgramTest):
             self.wait_log(r"it: \[pid \d+\] last words %d$" % n)
 
     def test_A13_after_a_flood_of_short_programs_no_zombie_is_left(self):
+        """As many as there are in ten seconds, while the spawner is stopped and goes on again and again."""
         self.program("true")
         spawner = self.spawner()
-        clients = [self.connect() for _ in range(60)]
-        self.stop_process(spawner)
-        clients += [self.connect() for _ in range(60)]
-        os.kill(spawner, signal.SIGCONT)
-        for client in clients:
-            self.assertEqual(self.receive_all(client), b"")
+        served, failed = [], []
+        until = time.monotonic() + 10
+
+        def flood():
+            while time.monotonic() < until:
+                try:
+                    with socket.create_connection((self.addr, self.port()), sockdtest.TIMEOUT) as client:
+                        served.append(client.recv(1))
+                except OSError as e:
+                    failed.append(e)
+
+        threads = [threading.Thread(target=flood) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        while time.monotonic() < until:
+            before = len(served)
+            self.stop_process(spawner)
+            self.wait_for(lambda: all(process_state(pid) == "Z" for pid in children(spawner)))
+            os.kill(spawner, signal.SIGCONT)
+            self.wait_for(lambda before=before: len(served) > before + 100 or time.monotonic() >= until)
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failed, [])
+        self.assertEqual(set(served), {b""})
+        self.assertGreater(len(served), 1000 / sockdtest.SLOW)
         self.wait_number("programs", 0)
-        self.assertEqual(self.numbers()["programs_started"], 120)
+        self.assertEqual(self.numbers()["programs_started"], len(served))
         self.assertEqual(children(spawner), [])
+        self.assertEqual([pid for pid in children(self.sockd.pid) if process_state(pid) == "Z"], [])
 
     def test_A16_an_orphan_that_comes_to_the_master_is_reaped(self):
         self.shell("setsid sh -c 'echo $$; exec sleep 1000' 2>/dev/null & read -r line")
@@ -383,6 +414,30 @@ class TheBounds(ProgramTest):
             self.assertEqual(self.receive_all(first), b"")
             clients.remove(first)
         self.wait_number("programs_started", 20)
+
+    def test_G7_of_a_thousand_at_once_never_more_than_max_programs_run(self):
+        self.expect_log(LONG)
+        self.shell(HELLO, keys="max_programs = 50; max_connections = 2000; backlog = 2000;", top="workers = 2;")
+        spawner, most = self.spawner(), 0
+        clients = select.poll()
+        waiting = {}
+        for _ in range(1000):
+            client = self.connect()
+            waiting[client.fileno()] = client
+            clients.register(client, select.POLLIN)
+        self.wait_for(lambda: len(children(spawner)) == 50)
+        while waiting:
+            for fd, _ in clients.poll(1000 * sockdtest.TIMEOUT)[:25]:
+                client = waiting.pop(fd)
+                clients.unregister(fd)
+                self.read_line(client)
+                client.sendall(b"\n")
+                self.assertEqual(self.receive_all(client), b"")
+                client.close()
+            most = max(most, len(children(spawner)))
+        self.assertLessEqual(most, 50)
+        self.wait_number("programs", 0)
+        self.assertEqual(self.numbers()["programs_started"], 1000)
 
     def readable(self, clients, client):
         return client in select.select(clients, [], [], sockdtest.TIMEOUT)[0]
