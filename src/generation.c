@@ -129,11 +129,20 @@ static void on_empty(struct loop_timer *timer)
     loop_free_later(g->all->loop, &g->garbage, free_garbage);
 }
 
+/* Nobody is started any more. */
+static void stop_retries(struct generation *g)
+{
+    for (size_t i = 0; i < all_seats(g); i++)
+        loop_timer_stop(g->all->loop, &g->seats[i].again);
+}
+
 /* From the loop, never inside the call that made it empty. */
 void generation_check_empty(struct generation *g)
 {
-    if (generation_is_leaving(g) && count_processes(g) == 0)
-        loop_timer_set(g->all->loop, &g->end_timer, loop_now(g->all->loop), on_empty);
+    if (!generation_is_leaving(g) || count_processes(g) > 0)
+        return;
+    stop_retries(g); /* of a spawner that died while there were workers */
+    loop_timer_set(g->all->loop, &g->end_timer, loop_now(g->all->loop), on_empty);
 }
 
 /* A wake-up for a connection may have died with the process: all that listen look again. */
@@ -430,8 +439,7 @@ static void leave(struct generation *g, enum generation_state state, enum channe
     succession_end(g); /* one that never served gets nobody's connections, and must not wait for them */
     if (g->all->serving == g)
         g->all->serving = NULL;
-    for (size_t i = 0; i < all_seats(g); i++)
-        loop_timer_stop(g->all->loop, &g->seats[i].again);
+    stop_retries(g);
     trials_stop(g);
     tell_removed(g);
     tell_all(g, word, value);

@@ -2,6 +2,8 @@
 import os
 import re
 import signal
+import socket
+import time
 
 import sockdtest
 from sockdtest import children, command_line, open_sockets
@@ -91,6 +93,29 @@ class SpawnerTest(ProgramTest):
         client.sendall(b"\n")
         self.assertEqual(self.receive_all(client), b"")
         self.wait_for(lambda: len(self.status()["generations"]) == 1)
+
+    def test_a_spawner_that_dies_last_is_not_missed(self):
+        """It is to be started again after a pause, for the workers that leave; then these have left."""
+        self.expect_log("spawner .* before its first job; next try in")
+        two = ('workers = 1; services: { late: { host = "$addr"; port = $port; handler = "plugin"; plugin = "%s"; };'
+               ' it: { host = "$addr"; port = $port1; handler = "program"; command = "/bin/cat"; }; };'
+               % os.path.join(sockdtest.BUILD, "tests", "plugins", "late.so"))
+        self.start(two)
+        client = self.connect()
+        client.sendall(b"60000 x\n")
+        self.wait_counter("in_hand", 1, service="late")
+        old = self.spawner()
+        self.assertEqual(self.reload(two).returncode, 0)
+        self.assertEqual(len(self.status()["generations"]), 2)
+        os.kill(old, signal.SIGKILL)
+        self.wait_log("spawner .* before its first job; next try in")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        client.close()
+        self.wait_for(lambda: len(self.status()["generations"]) == 1)
+        until = time.monotonic() + 0.3
+        self.wait_for(lambda: time.monotonic() > until)
+        self.assertEqual(len(children(self.sockd.pid)), 2)
+        self.expect_fd_change()
 
     def test_max_programs_counts_those_of_the_old_generation(self):
         keys = 'max_programs = 1; log = "connections"; '
