@@ -195,8 +195,12 @@ void helper_retire_if_idle(struct helper *helper)
 {
     bool lives = helper->state == HELPER_UP || helper->state == HELPER_PROVING;
 
-    if (lives && (helper->rolling || helper->in_fd < 0) && list_empty(&helper->line) && helper->to.len == 0)
+    if (!lives || !(helper->rolling || helper->in_fd < 0) || !list_empty(&helper->line))
+        return;
+    if (helper->to.len == 0)
         let_go(helper);
+    else if (helper->state == HELPER_UP && !helper->timer.place)
+        set_timer(helper, DYING_MS); /* for what it was told besides requests */
 }
 
 static uint64_t next_pause(const struct helper *helper)
@@ -377,8 +381,10 @@ static void on_timer(struct loop_timer *timer)
                              : "closed its standard input or output and did not end");
         helper_clear_line(helper, REQUEST_FAILED_HANDLER);
         break;
-    case HELPER_STARTING:
     case HELPER_UP:
+        let_go(helper);
+        break;
+    case HELPER_STARTING:
         break;
     }
 }

@@ -155,6 +155,8 @@ void helper_flush(struct helper *helper)
     loop_change(pool->host->loop, &helper->in, r == -EAGAIN ? EPOLLOUT : 0);
     if (pool->conf->one_way)
         finish_written(helper);
+    else
+        helper_retire_if_idle(helper); /* it may have waited for what it was told besides requests */
 }
 
 /* Also when it has closed its end. */

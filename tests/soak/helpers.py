@@ -26,7 +26,17 @@ from soak import Soak, counts, main
 from sockdtest import SANITIZER, SLOW, command_line, descendants, next_number
 
 HELPER = """
-import os, sys, time
+import json, os, sys, time
+for line in sys.stdin if sys.argv[1:] == ["json"] else []:
+    message = json.loads(line)
+    what, _, tag = message.get("request", "").partition(" ")
+    if what == "slow":
+        time.sleep(0.02)
+    elif what in ("exit", "half", "last"):
+        os._exit(1)
+    if "id" in message and what != "mute":
+        answer = json.dumps({"id": message["id"], "reply": message["request"].upper()})
+        os.write(1, answer.encode() + b"\\n")
 for line in sys.stdin.buffer:
     what, tag = line.split()
     good = line.upper()
@@ -74,6 +84,8 @@ services:
   deep: { port = %(deep)d; helpers = 4; };
   single: { port = %(single)d; helpers = 4; helper_pipeline = 1; helper_max_requests = 500; };
   strings: { port = %(strings)d; framing = "netstring"; helper_framing = "line"; helpers = 3; helper_pipeline = 8; };
+  objects: { port = %(objects)d; helpers = 1; helper_max_requests = 200; helper_protocol = "json";
+    command = [ "%(python)s", "-IS", "%(dir)s/helper.py", "json" ]; };
 };
 """
 HANDLER_MS, QUEUE_MS = 500, 3000
@@ -89,7 +101,7 @@ class HelperSoak(Soak):
         # All timeouts together, and what a machine may be late; no request takes longer.
         self.patience = (HANDLER_MS + QUEUE_MS) / 1000 * SLOW + 20
         first = 2048 + next_number() * 16 % 28000
-        self.ports = {"deep": first, "single": first + 1, "strings": first + 2}
+        self.ports = {"deep": first, "single": first + 1, "strings": first + 2, "objects": first + 3}
 
     def conf(self):
         self.write("helper.py", HELPER)

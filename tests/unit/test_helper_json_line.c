@@ -301,6 +301,48 @@ static void test_a_helper_that_is_rolled_goes_after_its_last_request_was_late(vo
     fall_silent(&a);
 }
 
+/* Who left lies before the helper's input in the turn that brings its last answer. */
+static void test_a_helper_that_is_rolled_goes_after_it_was_told_who_left(void **state)
+{
+    struct world *w = *state;
+    struct ask one;
+    char byte;
+
+    begin_json(w);
+    struct actor a = enter_proved(w, 0);
+    ask_several(w, &a, &one, 1);
+    helper_handler.roll(w->pool);
+    helper_handler.on_closed(w->pool, 12);
+    say(w, &a, "{\"id\":1,\"reply\":\"A\"}\n");
+    assert_reply(&one, "A");
+    assert_string_equal(hear(w, &a), "{\"closed\":12}\n");
+    assert_int_equal(read(a.in_fd, &byte, 1), 0);
+    assert_int_equal(w->pool->helpers[0].state, HELPER_DYING);
+    leave(w, &a, EXIT(0), "");
+    a = enter_proved(w, 0);
+    helper_handler.on_closed(w->pool, 13);
+    helper_handler.roll(w->pool);
+    settle(w);
+    assert_int_equal(w->pool->helpers[0].state, HELPER_DYING);
+    fall_silent(&a);
+}
+
+static void test_a_helper_that_is_rolled_and_reads_nothing_goes_too(void **state)
+{
+    struct world *w = *state;
+
+    begin_json(w);
+    struct actor a = enter_proved(w, 0);
+    for (uint64_t n = 0; n < 10000; n++)
+        helper_handler.on_closed(w->pool, n);
+    settle(w);
+    helper_handler.roll(w->pool);
+    assert_int_equal(w->pool->helpers[0].state, HELPER_UP);
+    fire(w, &w->pool->helpers[0].timer);
+    assert_int_equal(w->pool->helpers[0].state, HELPER_DYING);
+    fall_silent(&a);
+}
+
 static void test_requests_that_a_dead_helper_never_read_go_to_the_next_with_a_new_number(void **state)
 {
     struct world *w = *state;
@@ -412,6 +454,8 @@ int main(void)
         TEST(test_one_late_request_fails_alone_where_others_are_answered),
         TEST(test_a_helper_that_answers_nothing_in_time_is_ended),
         TEST(test_a_helper_that_is_rolled_goes_after_its_last_request_was_late),
+        TEST(test_a_helper_that_is_rolled_goes_after_it_was_told_who_left),
+        TEST(test_a_helper_that_is_rolled_and_reads_nothing_goes_too),
         TEST(test_requests_that_a_dead_helper_never_read_go_to_the_next_with_a_new_number),
         TEST(test_all_helpers_are_told_who_left),
         TEST(test_a_helper_that_reads_nothing_cannot_fill_the_memory_with_who_left),
