@@ -44,13 +44,15 @@ struct job *pool_take_job(struct pool *pool)
     }
     *job = (struct job){ .pool = pool, .since_ms = loop_now(pool->host->loop) };
     list_init(&job->link);
-    deadline_init(&job->deadline);
+    deadline_init(&job->waiting);
+    deadline_init(&job->working);
     return job;
 }
 
 void pool_give_job(struct pool *pool, struct job *job)
 {
-    deadline_clear(&job->deadline);
+    deadline_clear(&job->waiting);
+    deadline_clear(&job->working);
     list_remove(&job->link);
     list_append(&pool->spare, &job->link);
 }
@@ -66,14 +68,12 @@ static void count_queued(struct pool *pool, int change)
 static void unqueue(struct pool *pool, struct job *job)
 {
     list_remove(&job->link);
-    deadline_clear(&job->deadline);
     count_queued(pool, -1);
 }
 
 static void enqueue(struct pool *pool, struct list *before, struct job *job)
 {
     list_append(before, &job->link);
-    deadline_set(&pool->waiting, &job->deadline);
     count_queued(pool, 1);
     pool_deal_soon(pool);
 }
@@ -81,6 +81,7 @@ static void enqueue(struct pool *pool, struct list *before, struct job *job)
 void pool_requeue(struct pool *pool, struct job *job)
 {
     list_remove(&job->link);
+    deadline_clear(&job->working);
     job->helper = NULL;
     enqueue(pool, pool->queue.next, job);
 }
@@ -205,6 +206,7 @@ static void on_request(void *context, struct request *request)
     }
     job->request = request;
     request->held = job;
+    deadline_set(&pool->waiting, &job->waiting);
     enqueue(pool, &pool->queue, job);
 }
 
@@ -215,8 +217,10 @@ static void on_cancel(void *context, struct request *request)
 
     assert(job->request == request);
     job->request = NULL;
-    if (job->helper)
+    if (job->helper) {
+        deadline_clear(&job->waiting);
         return; /* it keeps its place in the line, and its reply is swallowed */
+    }
     unqueue(pool, job);
     pool_give_job(pool, job);
     judge_busy(pool);
@@ -232,9 +236,13 @@ static bool queues(const struct request *request)
 static void on_waited_too_long(struct deadline *deadline, void *owner)
 {
     struct pool *pool = owner;
-    struct job *job = container_of(deadline, struct job, deadline);
+    struct job *job = container_of(deadline, struct job, waiting);
     struct request *request = job->request;
 
+    if (job->helper) {
+        helper_job_waited(job);
+        return;
+    }
     unqueue(pool, job);
     pool_give_job(pool, job);
     request_fail(request, REQUEST_FAILED_QUEUE_TIMEOUT);
@@ -243,7 +251,7 @@ static void on_waited_too_long(struct deadline *deadline, void *owner)
 
 static void on_worked_too_long(struct deadline *deadline, void *owner)
 {
-    struct job *job = container_of(deadline, struct job, deadline);
+    struct job *job = container_of(deadline, struct job, working);
 
     (void)owner;
     helper_job_late(job);

@@ -320,7 +320,7 @@ void helper_too_slow(struct helper *helper, struct job *job)
     if (helper->state == HELPER_DYING)
         helper_clear_line(helper, REQUEST_FAILED_TIMEOUT);
     else if (still_starts(helper))
-        helper_wait_on(helper, job);
+        deadline_set(&helper->pool->working, &job->working);
     else if (helper->pool->conf->one_way)
         helper_kill(helper, REQUEST_FAILED_TIMEOUT, "took nothing within handler_timeout");
     else if (helper->replies > 0)

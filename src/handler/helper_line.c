@@ -15,8 +15,8 @@ static void time_head(struct helper *helper)
     if (list_empty(&helper->line) || helper->pool->times_each)
         return;
     struct job *head = container_of(helper->line.next, struct job, link);
-    if (!deadline_is_set(&head->deadline) && !head->probe)
-        deadline_set(&helper->pool->working, &head->deadline);
+    if (!deadline_is_set(&head->working) && !head->probe)
+        deadline_set(&helper->pool->working, &head->working);
 }
 
 /* Changes the number of requests in the line, and the gauge of helpers that have any. */
@@ -78,14 +78,13 @@ int helper_put(struct helper *helper, struct job *job, const char *data, size_t 
     job->end = helper->queued_bytes;
     job->helper = helper;
     job->answers_before = helper->answers;
-    deadline_clear(&job->deadline);
     list_append(&helper->line, &job->link);
     if (helper->in_line == 0)
         helper->working_since_us = loop_read_clock();
     count_line(helper, 1);
     time_head(helper);
     if (helper->pool->times_each && !job->probe)
-        deadline_set(&helper->pool->working, &job->deadline);
+        deadline_set(&helper->pool->working, &job->working);
     return 0;
 }
 
@@ -185,13 +184,13 @@ bool helper_reads(const struct helper *helper)
     return helper_taken_bytes(helper) > 0;
 }
 
-void helper_wait_on(struct helper *helper, struct job *job)
+void helper_job_waited(struct job *job)
 {
-    uint64_t limit_ms = helper->pool->conf->queue_timeout;
+    struct helper *helper = job->helper;
     struct request *request = job->request;
+    bool has_turn = helper->pool->times_each || helper->line.next == &job->link;
 
-    deadline_set(&helper->pool->working, &job->deadline);
-    if (!request || !limit_ms || loop_now(helper->pool->host->loop) - job->since_ms < limit_ms)
+    if (has_turn && job->start < helper_taken_bytes(helper))
         return;
     job->request = NULL;
     request_fail(request, REQUEST_FAILED_QUEUE_TIMEOUT);

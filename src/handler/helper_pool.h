@@ -18,15 +18,16 @@
 
 /* One request, while the pool has it. */
 struct job {
-    struct list link;         /* in pool->queue, helper->line, or pool->spare */
-    struct deadline deadline; /* queue_timeout in the queue; handler_timeout at the head of a line */
-    struct request *request;  /* NULL: cancelled, its reply is swallowed; or it is the probe */
+    struct list link;        /* in pool->queue, helper->line, or pool->spare */
+    struct deadline waiting; /* queue_timeout, from when it was queued until a helper works on it */
+    struct deadline working; /* handler_timeout, at the head of a line */
+    struct request *request; /* NULL: cancelled, its reply is swallowed; or it is the probe */
     struct pool *pool;
     struct helper *helper;   /* NULL: in the queue */
     uint64_t id;             /* json: by which its answer names it */
     uint64_t answers_before; /* json: of its helper, when it was put into its line */
     uint64_t start, end;     /* where its frame begins and ends, in the count of bytes for its helper */
-    uint64_t since_ms;       /* when it was queued */
+    uint64_t since_ms;       /* when it was queued first */
     bool probe;
 };
 
@@ -121,6 +122,9 @@ struct request *helper_take_job(struct helper *helper, struct job *job);
 struct request *helper_take_head(struct helper *helper);
 /* Writes what its pipe takes; the rest waits until it takes more. */
 void helper_flush(struct helper *helper);
+/* queue_timeout passed for a job in a line: its request fails, and it keeps its place, unless the helper
+ * works on it. */
+void helper_job_waited(struct job *job);
 /* Waits until it takes more, or reads no more. 0 or -errno. */
 int helper_watch_input(struct helper *helper);
 /*
@@ -178,9 +182,6 @@ void helper_kill(struct helper *helper, enum request_failure why, const char *re
 void helper_too_slow(struct helper *helper, struct job *job);
 /* It has read something of what it was given. */
 bool helper_reads(const struct helper *helper);
-/* The time of JOB in its line begins again. Its request fails, and keeps its place, when that has waited for
- * queue_timeout. */
-void helper_wait_on(struct helper *helper, struct job *job);
 /* Its output came to an end. */
 void helper_on_silence(struct helper *helper);
 /* It reads no more. */

@@ -261,6 +261,23 @@ while length := b"".join(iter(lambda: data.read(1), b":")):
         self.release(first)
         self.assertEqual(self.ask(b"b"), b"B\n")
 
+    def test_queue_timeout_bounds_the_wait_in_the_input_of_a_helper(self):
+        self.serve_helper(ACTOR, 'queue_timeout = "300ms"; error_reply = "waited"; helper_pipeline = 4;')
+        first = self.occupy()
+        behind = [self.ask(b"%d" % n, end=False) for n in range(3)]
+        self.assertEqual([client.recv(100) for client in behind], [b"waited\n"] * 3)
+        self.assertEqual(self.counter("failed_queue_timeout"), 3)
+        self.release(first)
+        self.assertEqual(self.ask(b"b"), b"B\n")
+
+    def test_queue_timeout_bounds_the_wait_for_a_helper_that_never_reads(self):
+        self.serve_helper("#!/bin/sh\nexec sleep 1000\n",
+                          'queue_timeout = "300ms"; handler_timeout = 0; error_reply = "waited";')
+        self.assertEqual(self.ask(b"a"), b"waited\n")
+        self.assertEqual(self.ask(b"b"), b"waited\n")
+        self.assertEqual(self.counter("failed_queue_timeout"), 2)
+        self.assertEqual(self.counter("helper_deaths"), 0)
+
     def test_handler_timeout_kills_the_helper(self):
         self.expect_log("did not reply within handler_timeout")
         self.serve_helper(ACTOR, 'handler_timeout = "200ms"; error_reply = "late";')

@@ -178,13 +178,12 @@ static void test_queue_timeout_ends_that_request_alone(void **state)
     begin(w);
     struct actor a = enter_proved(w, 0);
     ask(w, &one, "1");
-    settle(w);
+    assert_string_equal(hear(w, &a), "1\n");
     ask(w, &two, "2");
     while (two.outcome == WAITS)
         assert_int_equal(loop_turn(&w->loop, -1), 0);
     assert_failed(&two, REQUEST_FAILED_QUEUE_TIMEOUT);
     ask(w, &three, "3");
-    assert_string_equal(hear(w, &a), "1\n");
     say(w, &a, "I\n");
     assert_reply(&one, "I");
     assert_string_equal(hear(w, &a), "3\n");
@@ -207,10 +206,10 @@ static void test_handler_timeout_starts_when_the_helper_can_work_on_it(void **st
     ask(w, &two, "2");
     settle(w);
     struct job *second = two.request.held;
-    assert_false(deadline_is_set(&second->deadline));
+    assert_false(deadline_is_set(&second->working));
     answer(w, &a, "I\n");
-    assert_true(deadline_is_set(&second->deadline));
-    uint64_t due = second->deadline.due_ms;
+    assert_true(deadline_is_set(&second->working));
+    uint64_t due = second->working.due_ms;
     assert_true(due >= loop_now(&w->loop) + 190);
     while (two.outcome == WAITS)
         assert_int_equal(loop_turn(&w->loop, -1), 0);

@@ -79,8 +79,8 @@ static void be_late(struct world *w, const struct ask *ask)
 {
     struct job *job = ask->request.held;
 
-    assert_true(deadline_is_set(&job->deadline));
-    deadline_clear(&job->deadline);
+    assert_true(deadline_is_set(&job->working));
+    deadline_clear(&job->working);
     helper_job_late(job);
     settle(w);
 }
@@ -262,6 +262,32 @@ static void test_one_late_request_fails_alone_where_others_are_answered(void **s
     say(w, &a, "{\"id\":1,\"reply\":\"late\"}\n{\"id\":3,\"reply\":\"C\"}\n");
     assert_reply(&asks[2], "C");
     assert_int_equal(w->pool->helpers[0].state, HELPER_UP);
+    fall_silent(&a);
+}
+
+/* It works on all that it has read. */
+static void test_queue_timeout_ends_requests_that_were_not_read(void **state)
+{
+    struct world *w = *state;
+    struct ask asks[3];
+
+    w->conf.queue_timeout = 3600 * 1000;
+    begin_json(w);
+    struct actor a = enter_proved(w, 0);
+    ask_several(w, &a, asks, 2);
+    ask_from(w, &asks[2], "c", 12);
+    settle(w);
+    for (int i = 1; i < 3; i++) {
+        struct job *job = asks[i].request.held;
+
+        deadline_clear(&job->waiting);
+        helper_job_waited(job);
+    }
+    assert_failed(&asks[2], REQUEST_FAILED_QUEUE_TIMEOUT);
+    hear(w, &a);
+    say(w, &a, "{\"id\":3,\"reply\":\"C\"}\n{\"id\":2,\"reply\":\"B\"}\n{\"id\":1,\"reply\":\"A\"}\n");
+    assert_reply(&asks[0], "A");
+    assert_reply(&asks[1], "B");
     fall_silent(&a);
 }
 
@@ -452,6 +478,7 @@ int main(void)
         TEST(test_an_answer_to_what_was_not_read_ends_the_helper),
         TEST(test_an_answer_to_a_cancelled_request_is_ignored),
         TEST(test_one_late_request_fails_alone_where_others_are_answered),
+        TEST(test_queue_timeout_ends_requests_that_were_not_read),
         TEST(test_a_helper_that_answers_nothing_in_time_is_ended),
         TEST(test_a_helper_that_is_rolled_goes_after_its_last_request_was_late),
         TEST(test_a_helper_that_is_rolled_goes_after_it_was_told_who_left),
