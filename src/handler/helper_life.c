@@ -138,36 +138,6 @@ void helper_ask(struct helper *helper)
         set_state(helper, HELPER_STARTING);
 }
 
-/* Replaces the next one that is to be rolled, when all work: one that cannot start must not take the others
- * with it. */
-static void roll_next(struct pool *pool)
-{
-    for (unsigned i = 0; i < pool->n_helpers; i++)
-        if (pool->helpers[i].rolling || pool->helpers[i].state != HELPER_UP)
-            return;
-    for (unsigned i = 0; i < pool->n_helpers; i++) {
-        struct helper *helper = &pool->helpers[i];
-
-        if (!helper->to_roll)
-            continue;
-        helper->rolling = true;
-        helper_retire_if_idle(helper);
-        return;
-    }
-}
-
-void helper_roll(struct pool *pool)
-{
-    for (unsigned i = 0; i < pool->n_helpers; i++) {
-        struct helper *helper = &pool->helpers[i];
-
-        helper->to_roll = helper->state != HELPER_ABSENT;
-        if (helper->state == HELPER_ABSENT)
-            helper_ask(helper);
-    }
-    roll_next(pool);
-}
-
 void helper_proved(struct helper *helper)
 {
     if (helper->recycle_after && helper->replies >= helper->recycle_after)
@@ -177,7 +147,7 @@ void helper_proved(struct helper *helper)
         helper->tried = helper->proved = true;
         set_state(helper, HELPER_UP);
         judge(helper->pool);
-        roll_next(helper->pool);
+        helper_roll_next(helper->pool);
         pool_deal_soon(helper->pool);
     }
     helper_retire_if_idle(helper);
@@ -279,13 +249,14 @@ static void gone(struct helper *helper, const char *why)
     pool_deal_soon(pool);
 }
 
-/* From here on what it writes is not even read. */
+/* From here on what it writes is not even read. What it has not read itself is known when it is gone. */
 static void kill_now(struct helper *helper, const char *reason)
 {
     helper->reason = reason;
+    helper->killed = true;
     set_state(helper, HELPER_DYING);
-    stop_timer(helper);
-    close_pipes(helper);
+    helper_close_output(helper);
+    set_timer(helper, DYING_MS);
     send_word(helper, SPAWNER_KILL, 1);
 }
 
@@ -294,7 +265,7 @@ void helper_kill(struct helper *helper, enum request_failure why, const char *re
     if (helper->state == HELPER_DYING || helper->state == HELPER_ABSENT)
         return;
     kill_now(helper, reason);
-    helper_clear_line(helper, why);
+    helper_fail_read(helper, why);
 }
 
 /* It never said a word. Does one lie in its buffer? At the end of its input that comes out. */
@@ -318,12 +289,12 @@ static bool still_starts(const struct helper *helper)
 void helper_too_slow(struct helper *helper, struct job *job)
 {
     if (helper->state == HELPER_DYING)
-        helper_clear_line(helper, REQUEST_FAILED_TIMEOUT);
+        helper_fail_read(helper, REQUEST_FAILED_TIMEOUT);
     else if (still_starts(helper))
         deadline_set(&helper->pool->working, &job->working);
     else if (helper->pool->conf->one_way)
         helper_kill(helper, REQUEST_FAILED_TIMEOUT, "took nothing within handler_timeout");
-    else if (helper->replies > 0)
+    else if (helper->replies > 0 || helper_taken_bytes(helper) < helper->written_bytes)
         helper_kill(helper, REQUEST_FAILED_TIMEOUT, "did not reply within handler_timeout");
     else
         end_mute(helper, REQUEST_FAILED_TIMEOUT, "did not reply within handler_timeout");
@@ -360,6 +331,20 @@ void helper_lost(struct helper *helper)
     helper->pid = 0;
 }
 
+/* It takes too long. */
+static void end_dying(struct helper *helper)
+{
+    if (helper->killed) {
+        close_pipes(helper);
+        helper_clear_line(helper, REQUEST_FAILED_HANDLER);
+        return;
+    }
+    kill_now(helper, helper->reason || helper->rolling
+                         ? helper->reason
+                         : "closed its standard input or output and did not end");
+    helper_fail_read(helper, REQUEST_FAILED_HANDLER);
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct helper *helper = container_of(timer, struct helper, timer);
@@ -376,10 +361,7 @@ static void on_timer(struct loop_timer *timer)
             helper_proved(helper);
         break;
     case HELPER_DYING:
-        kill_now(helper, helper->reason || helper->rolling
-                             ? helper->reason
-                             : "closed its standard input or output and did not end");
-        helper_clear_line(helper, REQUEST_FAILED_HANDLER);
+        end_dying(helper);
         break;
     case HELPER_UP:
         let_go(helper);
@@ -426,7 +408,7 @@ static void started(struct helper *helper, int32_t pid, int *fds)
     fds[0] = fds[1] = -1;
     helper->started_ms = loop_now(helper->pool->host->loop);
     helper->replies = helper->answers = helper->queued_bytes = helper->written_bytes = 0;
-    helper->proved = helper->mute = helper->babbles = false;
+    helper->proved = helper->killed = helper->mute = helper->babbles = false;
     helper->reason = NULL;
     helper->depth = first_depth(conf);
     helper->recycle_after =

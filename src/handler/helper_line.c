@@ -144,8 +144,12 @@ void helper_flush(struct helper *helper)
     struct pool *pool = helper->pool;
 
     helper->dirty = false;
-    if (helper->in_fd < 0 || helper->state == HELPER_DYING)
+    if (helper->in_fd < 0)
         return;
+    if (helper->state == HELPER_DYING) {
+        loop_change(pool->host->loop, &helper->in, 0);
+        return;
+    }
     int r = write_some(helper);
     if (r < 0 && r != -EAGAIN) {
         helper_on_deaf(helper);
@@ -253,6 +257,21 @@ static void fail_head(struct helper *helper, enum request_failure why)
         return;
     pool_give_job(helper->pool, head);
     request_fail(request, why);
+}
+
+void helper_fail_read(struct helper *helper, enum request_failure why)
+{
+    uint64_t taken = helper_taken_bytes(helper);
+
+    while (!list_empty(&helper->line)) {
+        const struct job *head = container_of(helper->line.next, struct job, link);
+
+        if (why != REQUEST_FAILED_TIMEOUT && head->start >= taken)
+            break;
+        fail_head(helper, why);
+        why = REQUEST_FAILED_HANDLER;
+    }
+    helper_give_back(helper);
 }
 
 void helper_clear_line(struct helper *helper, enum request_failure why)

@@ -1,6 +1,7 @@
 /*
  * What the files of the handler "helper" share: helper.c (the handler: queue and dealing), helper_life.c
- * (start, proof, death), helper_line.c (bytes to one helper), helper_read.c (bytes from it).
+ * (start, proof, death), helper_line.c (bytes to one helper), helper_read.c (bytes from it), helper_roll.c
+ * (replacement by hand).
  */
 #ifndef SOCKD_HANDLER_HELPER_POOL_H
 #define SOCKD_HANDLER_HELPER_POOL_H
@@ -69,6 +70,7 @@ struct helper {
     bool proved;             /* this process was up */
     bool rolling;            /* gets nothing more; replaced when its line is empty */
     bool to_roll;            /* to be replaced in its turn */
+    bool killed;             /* DYING: by us */
     bool mute, babbles;      /* DYING: too slow, without any reply before; and then bytes came */
     struct loop_timer timer; /* again, proof, or the end of dying, by state */
 };
@@ -138,6 +140,12 @@ uint64_t helper_taken_bytes(const struct helper *helper);
  */
 void helper_give_back(struct helper *helper);
 /*
+ * It is killed: of what it has read, and of a head that is late, the head fails with WHY, and those behind it
+ * because their helper is gone. What was not written to it goes back to the queue, and what lies in its pipe
+ * stays in the line: that may go to another when it can read no more.
+ */
+void helper_fail_read(struct helper *helper, enum request_failure why);
+/*
  * Ends all that is in the line: what was not written to it goes back to the queue. Of the others the head,
  * which it worked on, fails with WHY, and those behind it because their helper is gone.
  */
@@ -174,7 +182,7 @@ void helper_ask(struct helper *helper);
 bool helper_takes_requests(const struct helper *helper);
 /* It gave a reply, or lived long enough: it works. */
 void helper_proved(struct helper *helper);
-/* Ends the process now; nothing that it wrote is read any more. REASON is static or helper->why, for
+/* Kills the process; nothing that it wrote is read any more. REASON is static or helper->why, for
  * the log: "wrote ...".
  */
 void helper_kill(struct helper *helper, enum request_failure why, const char *reason);
@@ -190,8 +198,13 @@ void helper_on_deaf(struct helper *helper);
 void helper_lost(struct helper *helper);
 /* Lets it go if it is to be replaced, or deaf, and has nothing in hand. */
 void helper_retire_if_idle(struct helper *helper);
+void helper_on_packet(void *context, const struct spawner_packet *packet, int fds[SPAWNER_FDS_MAX]);
+
+/* helper_roll.c: `sockctl restart`. */
 /* Replaces the helpers of this worker one after another; no request is lost by it. */
 void helper_roll(struct pool *pool);
-void helper_on_packet(void *context, const struct spawner_packet *packet, int fds[SPAWNER_FDS_MAX]);
+/* Replaces the next one that is to be rolled, when all work: one that cannot start must not take the others
+ * with it. */
+void helper_roll_next(struct pool *pool);
 
 #endif

@@ -419,6 +419,19 @@ for line in sys.stdin:
         self.assertEqual(client.recv(100), b"WRITTEN AND NOT READ\n")
         self.assertEqual(self.counter("failed_handler"), 0)
 
+    def test_G1_what_a_helper_had_not_read_when_it_was_killed_goes_to_the_next(self):
+        self.expect_log(ENDED)
+        self.serve_helper("""#!/bin/sh
+while read -r line; do
+    [ "$line" = never ] && sleep 1000
+    echo "$line"
+done
+""", 'helper_pipeline = 8; handler_timeout = "500ms"; error_reply = "sorry";')
+        self.assertEqual(self.ask(b"x"), b"x\n")
+        clients = [self.ask(request, end=False) for request in (b"never", b"0", b"1", b"2")]
+        self.assertEqual([client.recv(100) for client in clients], [b"sorry\n", b"0\n", b"1\n", b"2\n"])
+        self.assertEqual((self.counter("failed_timeout"), self.counter("failed_handler")), (1, 0))
+
     def test_G1_without_an_error_reply_the_connection_ends(self):
         self.expect_log(ENDED)
         self.serve_helper(ACTOR)

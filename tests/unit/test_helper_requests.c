@@ -280,101 +280,6 @@ static void test_a_helper_that_reads_nothing_for_ever_is_ended(void **state)
     fall_silent(&a);
 }
 
-/* queue_timeout passes for a request that is with a helper. */
-static void be_impatient(struct world *w, const struct ask *ask)
-{
-    struct job *job = ask->request.held;
-
-    assert_true(deadline_is_set(&job->waiting));
-    deadline_clear(&job->waiting);
-    helper_job_waited(job);
-    settle(w);
-}
-
-/* Its place is kept: the replies behind it go where they belong. */
-static void test_queue_timeout_bounds_the_wait_behind_others_in_a_line(void **state)
-{
-    struct world *w = *state;
-    struct ask asks[3];
-
-    w->conf.queue_timeout = 3600 * 1000;
-    w->conf.helper_pipeline = 3;
-    begin(w);
-    struct actor a = enter_proved(w, 0);
-    for (int i = 0; i < 3; i++)
-        ask(w, &asks[i], "x");
-    assert_string_equal(hear(w, &a), "x\nx\nx\n");
-    be_impatient(w, &asks[1]);
-    assert_failed(&asks[1], REQUEST_FAILED_QUEUE_TIMEOUT);
-    say(w, &a, "0\n1\n");
-    assert_reply(&asks[0], "0");
-    be_impatient(w, &asks[2]); /* its turn has come, and it was read */
-    assert_int_equal(asks[2].outcome, WAITS);
-    say(w, &a, "2\n");
-    assert_reply(&asks[2], "2");
-    fall_silent(&a);
-}
-
-static void test_queue_timeout_bounds_the_wait_for_a_helper_that_does_not_read(void **state)
-{
-    struct world *w = *state;
-    struct ask one, two;
-
-    w->conf.queue_timeout = 20;
-    begin(w);
-    struct actor a = enter_proved(w, 0);
-    ask(w, &one, "1");
-    while (one.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
-    assert_failed(&one, REQUEST_FAILED_QUEUE_TIMEOUT);
-    assert_int_equal(helper_of(w, 0)->state, HELPER_UP);
-    w->pool->waiting.span_ms = 3600 * 1000;
-    ask(w, &two, "2");
-    assert_string_equal(hear(w, &a), "1\n");
-    say(w, &a, "I\n");
-    assert_string_equal(hear(w, &a), "2\n");
-    say(w, &a, "II\n");
-    assert_reply(&two, "II");
-    fall_silent(&a);
-}
-
-static void test_a_client_that_leaves_waits_no_longer(void **state)
-{
-    struct world *w = *state;
-    struct ask one;
-
-    w->conf.queue_timeout = 3600 * 1000;
-    begin(w);
-    struct actor a = enter_proved(w, 0);
-    ask(w, &one, "1");
-    settle(w);
-    cancel(w, &one);
-    assert_true(list_empty(&w->pool->waiting.all));
-    answer(w, &a, "I\n");
-    fall_silent(&a);
-}
-
-static void test_a_request_that_moves_waits_no_longer_for_that(void **state)
-{
-    struct world *w = *state;
-    struct ask one, two;
-
-    w->conf.queue_timeout = 3600 * 1000;
-    w->conf.helper_pipeline = 2;
-    begin(w);
-    struct actor a = enter_proved(w, 0);
-    ask(w, &one, "1");
-    assert_string_equal(hear(w, &a), "1\n");
-    ask(w, &two, "2");
-    settle(w);
-    struct job *job = two.request.held;
-    job->waiting.due_ms = 7;
-    leave(w, &a, 9, "");
-    assert_int_equal(w->pool->n_queued, 1);
-    assert_int_equal(job->waiting.due_ms, 7);
-    cancel(w, &two);
-}
-
 static void test_since_when_requests_wait_is_told_to_the_master(void **state)
 {
     struct world *w = *state;
@@ -452,10 +357,6 @@ int main(void)
         TEST(test_output_that_comes_only_at_the_end_of_input_gets_a_hint),
         TEST(test_a_helper_that_has_read_nothing_yet_may_still_start),
         TEST(test_a_helper_that_reads_nothing_for_ever_is_ended),
-        TEST(test_queue_timeout_bounds_the_wait_behind_others_in_a_line),
-        TEST(test_queue_timeout_bounds_the_wait_for_a_helper_that_does_not_read),
-        TEST(test_a_client_that_leaves_waits_no_longer),
-        TEST(test_a_request_that_moves_waits_no_longer_for_that),
         TEST(test_since_when_requests_wait_is_told_to_the_master),
         TEST(test_a_queue_that_empties_by_itself_is_not_busy),
         TEST(test_lines_of_the_log_are_bounded),
