@@ -13,25 +13,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
 /* Without a probe a helper counts as working when it has lived for so long. */
 #define PROOF_MS 200
 
+/* When the spawner cannot be asked now. */
+#define ASK_AGAIN_MS 100
+
 /* A helper that was told to end by the end of its input gets so long before it is killed. */
 #define DYING_MS 1000
-
-/* The pauses before a helper is asked for again that died before its first reply. */
-#define PAUSE_MIN_MS 100
-#define PAUSE_MAX_MS 30000
-
-/* What is said of one end of a helper. */
-#define WHY_MAX 512
 
 void helper_log(struct helper *helper, int level, const char *id, const char *format, ...)
 {
     struct log_about about = { .id = id, .service = helper->pool->conf->name };
-    char text[2 * WHY_MAX], pid[32] = "";
+    char text[2 * HELPER_END_MAX], pid[32] = "";
     va_list args;
 
     if (!log_limit_take(&helper->pool->lines, level))
@@ -42,16 +37,6 @@ void helper_log(struct helper *helper, int level, const char *id, const char *fo
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     log_write(level, &about, "helper %" PRIu32 "%s %s", helper->slot + 1, pid, text);
-}
-
-/* A number from 0 to RANGE - 1, for jitter. */
-static uint32_t draw(uint32_t range)
-{
-    uint32_t number = 0;
-
-    if (getrandom(&number, sizeof number, GRND_NONBLOCK) < 0)
-        return range / 2;
-    return range ? number % range : 0;
 }
 
 static void on_timer(struct loop_timer *timer);
@@ -79,16 +64,6 @@ static void set_state(struct helper *helper, enum helper_state state)
     stats_set(&pool_stats(pool)->helpers, pool->n_up);
 }
 
-/* After every change: tells the worker when all were tried, and whether the service works. */
-static void judge(struct pool *pool)
-{
-    for (unsigned i = 0; i < pool->n_helpers; i++)
-        if (!pool->helpers[i].tried)
-            return;
-    if (pool->n_up > 0)
-        pool->host->well(pool->host);
-}
-
 void helper_init(struct helper *helper, struct pool *pool, uint32_t slot)
 {
     *helper =
@@ -109,7 +84,7 @@ void helper_done(struct helper *helper)
     stop_timer(helper);
 }
 
-/* One whose predecessor died before its first reply must live for a while before it is trusted. */
+/* One whose predecessor died unasked, before its first reply, must live for a while before it is trusted. */
 bool helper_takes_requests(const struct helper *helper)
 {
     if (helper->state == HELPER_PROVING)
@@ -133,7 +108,7 @@ void helper_ask(struct helper *helper)
     if (!spawner_link_is_connected(helper->pool->host->spawner))
         return;
     if (send_word(helper, SPAWNER_HELPER, 0) < 0)
-        set_timer(helper, PAUSE_MIN_MS);
+        set_timer(helper, ASK_AGAIN_MS);
     else
         set_state(helper, HELPER_STARTING);
 }
@@ -142,11 +117,15 @@ void helper_proved(struct helper *helper)
 {
     if (helper->recycle_after && helper->replies >= helper->recycle_after)
         helper->rolling = true;
+    if (helper->crashes > 0 && helper->replies > 0) {
+        helper->crashes = 0;
+        pool_judge(helper->pool);
+    }
     if (helper->state == HELPER_PROVING) {
         stop_timer(helper);
         helper->tried = helper->proved = true;
         set_state(helper, HELPER_UP);
-        judge(helper->pool);
+        pool_judge(helper->pool);
         helper_roll_next(helper->pool);
         pool_deal_soon(helper->pool);
     }
@@ -173,71 +152,19 @@ void helper_retire_if_idle(struct helper *helper)
         set_timer(helper, DYING_MS); /* for what it was told besides requests */
 }
 
-static uint64_t next_pause(const struct helper *helper)
-{
-    uint64_t pause = PAUSE_MIN_MS;
-
-    if (helper->failures == 0)
-        return 0;
-    for (unsigned i = 1; i < helper->failures && pause < PAUSE_MAX_MS; i++)
-        pause *= 2;
-    if (pause > PAUSE_MAX_MS)
-        pause = PAUSE_MAX_MS;
-    return pause - draw((uint32_t)pause / 4);
-}
-
-/* A reload fails with the first; later one is why the service is degraded, if no other helper works. */
-static void tell_trouble(const struct helper *helper, const char *why)
-{
-    char text[WHY_MAX + 32];
-
-    if (helper->tried && helper->pool->n_up > 0)
-        return;
-    snprintf(text, sizeof text, "helper %" PRIu32 " %s", helper->slot + 1, why);
-    helper->pool->host->trouble(helper->pool->host, text);
-}
-
-/* It was not told to end: that is told, and what happens next. */
-static void tell_end(struct helper *helper, const char *why, uint64_t pause)
-{
-    char text[TEXT_NUMBER_MAX];
-
-    stats_add(&pool_stats(helper->pool)->helper_deaths, 1);
-    if (pause > 0)
-        helper_log(helper, LOG_WARNING, LOG_ID_HELPER_ENDED, "%s; next try in %s", why,
-                   text_print_duration(text, pause));
-    else
-        helper_log(helper, LOG_WARNING, LOG_ID_HELPER_ENDED, "%s; replaced at once", why);
-    /* One that is replaced at once is missing for a moment only. */
-    if (pause > 0 || !helper->tried)
-        tell_trouble(helper, why);
-}
-
-/* So the next one needs no pause. */
-static bool has_worked(const struct helper *helper)
-{
-    uint64_t lived_ms = loop_now(helper->pool->host->loop) - helper->started_ms;
-
-    return helper->pid > 0 && (helper->replies > 0 || (helper->proved && lived_ms >= PAUSE_MAX_MS));
-}
-
 /* There is no process any more: asks for the next, now or after a pause. WHY is for the log and the verdict.
  */
 static void gone(struct helper *helper, const char *why)
 {
     struct pool *pool = helper->pool;
     bool expected = helper->state == HELPER_DYING && helper->rolling && !helper->reason;
-    bool worked = has_worked(helper);
-    uint64_t pause;
 
     stop_timer(helper);
+    helper_note_asked(helper);
     close_pipes(helper);
     set_state(helper, HELPER_ABSENT);
     helper_clear_line(helper, REQUEST_FAILED_HANDLER);
-    helper->failures = worked || expected ? 0 : helper->failures + 1;
-    pause = next_pause(helper);
-    if (!expected)
-        tell_end(helper, why, pause);
+    uint64_t pause = helper_blame(helper, expected, why);
     helper->tried = true;
     helper->rolling = helper->to_roll = false;
     helper->pid = 0;
@@ -245,13 +172,14 @@ static void gone(struct helper *helper, const char *why)
         set_timer(helper, pause);
     else
         helper_ask(helper);
-    judge(pool);
+    pool_judge(pool);
     pool_deal_soon(pool);
 }
 
 /* From here on what it writes is not even read. What it has not read itself is known when it is gone. */
 static void kill_now(struct helper *helper, const char *reason)
 {
+    helper_note_asked(helper);
     helper->reason = reason;
     helper->killed = true;
     set_state(helper, HELPER_DYING);
@@ -271,6 +199,7 @@ void helper_kill(struct helper *helper, enum request_failure why, const char *re
 /* It never said a word. Does one lie in its buffer? At the end of its input that comes out. */
 static void end_mute(struct helper *helper, enum request_failure why, const char *reason)
 {
+    helper_note_asked(helper);
     helper->mute = true;
     helper->reason = reason;
     let_go(helper);
@@ -408,11 +337,12 @@ static void started(struct helper *helper, int32_t pid, int *fds)
     fds[0] = fds[1] = -1;
     helper->started_ms = loop_now(helper->pool->host->loop);
     helper->replies = helper->answers = helper->queued_bytes = helper->written_bytes = 0;
-    helper->proved = helper->killed = helper->mute = helper->babbles = false;
+    helper->proved = helper->killed = helper->asked = helper->mute = helper->babbles = false;
     helper->reason = NULL;
     helper->depth = first_depth(conf);
-    helper->recycle_after =
-        conf->helper_max_requests ? (uint64_t)conf->helper_max_requests - spread / 2 + draw(spread + 1) : 0;
+    helper->recycle_after = conf->helper_max_requests
+                                ? (uint64_t)conf->helper_max_requests - spread / 2 + helper_draw(spread + 1)
+                                : 0;
     set_state(helper, HELPER_PROVING);
     stats_add(&pool_stats(helper->pool)->helper_starts, 1);
     int r = helper_watch(helper);
@@ -431,7 +361,7 @@ static void started(struct helper *helper, int32_t pid, int *fds)
 
 static void ended(struct helper *helper, const struct spawner_packet *packet)
 {
-    char why[WHY_MAX], status[SPAWN_STATUS_MAX];
+    char why[HELPER_END_MAX], status[SPAWN_STATUS_MAX];
     const char *text = packet->text;
 
     helper_read_rest(helper);

@@ -1,7 +1,7 @@
 /*
  * What the files of the handler "helper" share: helper.c (the handler: queue and dealing), helper_life.c
- * (start, proof, death), helper_line.c (bytes to one helper), helper_read.c (bytes from it), helper_roll.c
- * (replacement by hand).
+ * (start, proof, death), helper_line.c (bytes to one helper), helper_read.c (bytes from it), helper_blame.c
+ * (what its end says of it), helper_roll.c (replacement by hand).
  */
 #ifndef SOCKD_HANDLER_HELPER_POOL_H
 #define SOCKD_HANDLER_HELPER_POOL_H
@@ -34,6 +34,8 @@ struct job {
 
 /* Why a helper is made to end, where that quotes it. */
 #define HELPER_WHY_MAX 256
+/* What is said of one end of a helper. */
+#define HELPER_END_MAX 512
 
 enum helper_state {
     HELPER_ABSENT,   /* none; one is asked for when the timer says so, or a spawner is there */
@@ -62,7 +64,8 @@ struct helper {
     uint64_t recycle_after;    /* replies; 0: never */
     uint64_t working_since_us; /* when it could begin with the head of its line */
     uint64_t started_ms;
-    unsigned failures;  /* processes in a row that ended before their first reply */
+    unsigned failures;  /* processes in a row that ended unasked, before their first reply */
+    unsigned crashes;   /* processes in a row that ended of a request, before their first reply */
     const char *reason; /* why it is made to end, static or `why`; NULL: it is not, or it did nothing wrong */
     char why[HELPER_WHY_MAX];
     bool dirty;              /* bytes wait for the end of the turn to be written */
@@ -71,6 +74,7 @@ struct helper {
     bool rolling;            /* gets nothing more; replaced when its line is empty */
     bool to_roll;            /* to be replaced in its turn */
     bool killed;             /* DYING: by us */
+    bool asked;              /* DYING: it had read a request that it did not answer */
     bool mute, babbles;      /* DYING: too slow, without any reply before; and then bytes came */
     struct loop_timer timer; /* again, proof, or the end of dying, by state */
 };
@@ -199,6 +203,16 @@ void helper_lost(struct helper *helper);
 /* Lets it go if it is to be replaced, or deaf, and has nothing in hand. */
 void helper_retire_if_idle(struct helper *helper);
 void helper_on_packet(void *context, const struct spawner_packet *packet, int fds[SPAWNER_FDS_MAX]);
+
+/* helper_blame.c: what its end says of it. */
+/* After every change: tells the worker when all were tried, and whether the service works. */
+void pool_judge(struct pool *pool);
+/* Whether it has read a request, while the end of its input is open. */
+void helper_note_asked(struct helper *helper);
+/* Counts its end, and tells WHY it came if it was not EXPECTED. How long to wait for the next, in ms. */
+uint64_t helper_blame(struct helper *helper, bool expected, const char *why);
+/* A number from 0 to RANGE - 1, for jitter. */
+uint32_t helper_draw(uint32_t range);
 
 /* helper_roll.c: `sockctl restart`. */
 /* Replaces the helpers of this worker one after another; no request is lost by it. */

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 
 import sockdtest
 from sockdtest import SockdTest, command_line, count_fds, descendants
@@ -562,6 +563,29 @@ kill $!
         self.write("mended", "")
         self.wait_for(lambda: self.status()["verdict"] == "well")
         self.assertEqual(self.ask(b"x"), b"x\n")
+
+    def test_G6_a_deadly_request_starves_nobody(self):
+        self.expect_log(ENDED, "more lines? (about helpers )?suppressed")
+        self.serve_helper("#!/bin/sh\nwhile read -r line; do [ $line = die ] && exit 1; echo $line; done\n",
+                          'helpers = 2; error_reply = "sorry";')
+        self.expect_fd_change()
+        for n in range(8):
+            self.assertEqual(self.ask(b"die"), b"sorry\n")
+        began = time.monotonic()
+        self.assertEqual(self.ask(b"x"), b"x\n")
+        self.assertLess(time.monotonic() - began, 1 * sockdtest.SLOW)
+        self.assertEqual(self.counter("failed_handler"), 8)
+
+    def test_G6_a_helper_that_dies_of_every_request_is_degraded(self):
+        self.expect_log(ENDED)
+        self.serve_helper("#!/bin/sh\nread -r line; exit 1\n", 'error_reply = "sorry";')
+        self.expect_fd_change()
+        for n in range(3):
+            self.assertEqual(self.ask(b"x"), b"sorry\n")
+        self.wait_log("degraded: helper 1 exited with status 1")
+        self.wait_counter("helpers", 1)
+        status = self.status()
+        self.assertEqual((status["verdict"], status["why"]), ("degraded", "echo: helper 1 exited with status 1"))
 
     def test_A12_last_bytes_of_a_helper_that_exits_are_kept(self):
         self.expect_log(ENDED, "more lines? (about helpers )?suppressed")

@@ -189,6 +189,80 @@ static void test_one_that_failed_before_is_trusted_only_when_it_has_lived(void *
     fall_silent(&b);
 }
 
+/* One that dies of the request that it is asked. */
+static void die_of_one(struct world *w, struct actor *a)
+{
+    struct ask one;
+
+    ask(w, &one, "die");
+    assert_string_equal(hear(w, a), "die\n");
+    leave(w, a, EXIT(1), "");
+    assert_failed(&one, REQUEST_FAILED_HANDLER);
+}
+
+/* The first at once, the next within a tenth of a second; and each is trusted at once. */
+static void test_deadly_requests_make_no_long_pauses(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    struct actor a = enter_proved(w, 0);
+    for (int i = 0; i < 10; i++) {
+        die_of_one(w, &a);
+        if (i > 0) {
+            expect_no_word(w);
+            assert_true(helper_of(w, 0)->timer.due_ms <= loop_now(&w->loop) + 100);
+            fire(w, &helper_of(w, 0)->timer);
+        }
+        a = enter(w, 0);
+        assert_true(helper_takes_requests(helper_of(w, 0)));
+    }
+    fall_silent(&a);
+}
+
+static void test_one_that_is_killed_for_its_first_request_makes_no_pause(void **state)
+{
+    struct world *w = *state;
+    struct ask one;
+
+    begin(w);
+    struct actor a = enter_proved(w, 0);
+    ask(w, &one, "babble");
+    answer(w, &a, "half");
+    say(w, &a, " a reply\nand more");
+    expect_word(w, SPAWNER_KILL, 0);
+    leave(w, &a, 9, "");
+    a = enter(w, 0);
+    fall_silent(&a);
+}
+
+static void test_a_service_whose_helpers_die_of_each_request_is_in_trouble_until_a_reply(void **state)
+{
+    struct world *w = *state;
+    struct ask one;
+    int well;
+
+    begin(w);
+    struct actor a = enter_proved(w, 0);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(w->n_trouble, 0);
+        die_of_one(w, &a);
+        if (i > 0)
+            fire(w, &helper_of(w, 0)->timer);
+        a = enter(w, 0);
+    }
+    assert_string_equal(w->trouble, "helper 1 exited with status 1");
+    well = w->n_well;
+    fire(w, &helper_of(w, 0)->timer); /* that it lives says nothing */
+    assert_int_equal(helper_of(w, 0)->state, HELPER_UP);
+    assert_int_equal(w->n_well, well);
+    ask(w, &one, "1");
+    answer(w, &a, "I\n");
+    assert_reply(&one, "I");
+    assert_true(w->n_well > well);
+    fall_silent(&a);
+}
+
 static void test_a_helper_is_replaced_after_its_number_of_requests(void **state)
 {
     struct world *w = *state;
@@ -357,6 +431,9 @@ int main(void)
         TEST(test_a_helper_that_dies_after_its_probe_is_replaced_with_pauses),
         TEST(test_a_probe_without_an_answer_is_trouble),
         TEST(test_one_that_failed_before_is_trusted_only_when_it_has_lived),
+        TEST(test_deadly_requests_make_no_long_pauses),
+        TEST(test_one_that_is_killed_for_its_first_request_makes_no_pause),
+        TEST(test_a_service_whose_helpers_die_of_each_request_is_in_trouble_until_a_reply),
         TEST(test_a_helper_is_replaced_after_its_number_of_requests),
         TEST(test_a_roll_replaces_one_after_another_without_losing_a_request),
         TEST(test_one_that_does_not_go_when_it_is_replaced_is_killed),

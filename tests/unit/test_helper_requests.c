@@ -64,8 +64,7 @@ static void test_a_request_that_a_dead_helper_never_read_moves(void **state)
     leave(w, &a, 9, "");
     assert_failed(&one, REQUEST_FAILED_HANDLER);
     assert_int_equal(two.outcome, WAITS);
-    fire(w, &helper_of(w, 0)->timer);
-    struct actor b = enter_proved(w, 0);
+    struct actor b = enter(w, 0);
     assert_string_equal(hear(w, &b), "2\n");
     say(w, &b, "II\n");
     assert_reply(&two, "II");
@@ -94,8 +93,7 @@ static void test_unwritten_requests_move_to_another_helper_in_order(void **state
     assert_int_equal(read(a.in_fd, &byte, 1), 1);
     leave(w, &a, 9, "");
     assert_failed(&asks[0], REQUEST_FAILED_HANDLER);
-    fire(w, &helper_of(w, 0)->timer);
-    struct actor b = enter_proved(w, 0);
+    struct actor b = enter(w, 0);
     assert_string_equal(hear(w, &b), "b\nc\n");
     say(w, &b, "B\nC\n");
     assert_reply(&asks[1], "B");
