@@ -56,7 +56,7 @@ enum channel_word {
     CHANNEL_MOVE,
     /* To the exporter, with a descriptor: the text that answers question VALUE, sealed. */
     CHANNEL_METRICS,
-    /* To a worker: replace its helpers of service VALUE, one after another. */
+    /* To a worker: replace its helpers of service VALUE, one after another; see roll.h. */
     CHANNEL_ROLL,
     /* To the spawner: kill all that it started and exit, now. */
     CHANNEL_KILL,

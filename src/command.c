@@ -8,8 +8,10 @@
 #include "command_view.h"
 #include "complaints.h"
 #include "conf.h"
+#include "exec_path.h"
 #include "master.h"
 #include "metrics.h"
+#include "roll.h"
 #include "status_helpers.h"
 
 #include <stdio.h>
@@ -152,16 +154,32 @@ static void run_helpers(struct master *master, struct control_client *client, co
     free(text);
 }
 
+/* Whether the next helpers of SERVICE can be executed, as `sockd --check` has it; false after an answer. */
+static bool can_start(const struct service *service, struct control_client *client)
+{
+    char why[EXEC_WHY_MAX], text[EXEC_WHY_MAX + 128];
+
+    if (exec_check_directory(service->directory, why) == 0 &&
+        exec_check(service->command.item[0], service->directory, why) == 0)
+        return true;
+    snprintf(text, sizeof(text), "%s: helpers are not replaced: %s\n", service->name, why);
+    control_answer(client, CONTROL_NO, text);
+    return false;
+}
+
 static void run_restart(struct master *master, struct control_client *client, const struct control_line *line)
 {
-    const struct generation *g = status_newest(&master->status);
+    const struct generation *newest = status_newest(&master->status);
+    struct generation *g = newest ? generations_find(&master->generations, newest->number) : NULL;
     const struct service *service = command_service_find_with_helpers(g, client, line->arg[0]);
     char text[128];
 
-    if (!service)
+    if (!service || !can_start(service, client))
         return;
-    for (size_t i = 0; i < g->n_seats; i++)
-        process_tell(&g->seats[i].process, CHANNEL_ROLL, (uint32_t)(service - g->conf->services));
+    if (roll_begin(g, (size_t)(service - g->conf->services)) < 0) {
+        control_answer(client, CONTROL_NO, "out of memory\n");
+        return;
+    }
     control_log(client, service->name, "its helpers are replaced, by sockctl");
     snprintf(text, sizeof(text), "%s: helpers are replaced, one after another\n", service->name);
     control_answer(client, CONTROL_OK, text);

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/spawn.h"
 #include "log_ids.h"
+#include "roll.h"
 #include "seat.h"
 #include "spawner.h"
 #include "succession.h"
@@ -105,6 +106,7 @@ void generation_free(struct generation *g)
     for (size_t i = 0; g->trouble && i < g->conf->n_services; i++)
         free(g->trouble[i]);
     trials_free(g);
+    rolls_free(g);
     conf_unref(g->conf);
     free(g->trouble);
     free(g->trouble_since_ms);

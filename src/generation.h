@@ -120,6 +120,7 @@ struct generation {
     struct loop_timer proof_timer;
     bool *shelved;        /* owns; by service: its workers leave it out, see trial.h */
     struct trial *trials; /* owns; by service */
+    struct roll *rolls;   /* owns; by service, see roll.h; NULL: none was ever begun */
     uint64_t started_ms;
     time_t since; /* when it began to serve */
     struct loop_timer end_timer;

@@ -87,6 +87,16 @@ static inline unsigned spawner_slot_worker(unsigned slot, unsigned workers)
     return slot % workers + 1;
 }
 
+/* How many of the service are worker WORKER's, from 1. */
+static inline unsigned spawner_helpers_of(const struct service *service, unsigned worker, unsigned workers)
+{
+    unsigned n = 0;
+
+    for (unsigned slot = 0; slot < spawner_helpers(service, workers); slot++)
+        n += spawner_slot_worker(slot, workers) == worker;
+    return n;
+}
+
 /* Whether a configuration has anything to start. */
 bool spawner_is_needed(const struct conf *conf);
 

@@ -13,19 +13,10 @@ struct figures {
     uint64_t wanted, helpers, busy, queue, starts, deaths;
 };
 
-static unsigned slots_of(const struct service *service, unsigned worker, unsigned n_workers)
-{
-    unsigned n = 0;
-
-    for (unsigned slot = 0; slot < spawner_helpers(service, n_workers); slot++)
-        n += spawner_slot_worker(slot, n_workers) == worker;
-    return n;
-}
-
 static struct figures of_worker(const struct generation *g, size_t service, const struct process *worker)
 {
     const struct service *conf = &g->conf->services[service];
-    struct figures f = { .wanted = slots_of(conf, worker->number, (unsigned)g->n_seats) };
+    struct figures f = { .wanted = spawner_helpers_of(conf, worker->number, (unsigned)g->n_seats) };
     const struct stats_page *page = process_lives(worker) ? stats_page(g->all->stats, worker->page) : NULL;
 
     if (!page)

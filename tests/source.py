@@ -29,7 +29,7 @@ FORK = re.compile(r"\b(v?fork|clone3?|posix_spawnp?|exec(ve?|vp|le?|lp|vpe|veat)
 
 # Modules that are one thing in several files, and include each other; as those do whose names begin with the same word.
 FAMILIES = (
-    {"generation", "seat", "succession", "trial", "trouble"},
+    {"generation", "roll", "seat", "succession", "trial", "trouble"},
     {"spawner", "spawned", "spawner_line"},
 )
 

@@ -21,6 +21,9 @@
 
 #define LINES_PER_SECOND 20
 
+/* Connections come in while no helper works for so long; after that, others may take them. */
+#define DOWN_MS 250
+
 /* A byte of a reply may take so many in JSON, \\u0000, and all around it so many more. */
 #define JSON_GROWTH 6
 #define JSON_FRAME  1024
@@ -257,16 +260,6 @@ static void on_worked_too_long(struct deadline *deadline, void *owner)
     helper_job_late(job);
 }
 
-/* The slots of this worker: every n_workers-th of the service's. */
-static unsigned own_slots(const struct handler_host *host)
-{
-    unsigned n = 0;
-
-    for (unsigned slot = 0; slot < spawner_helpers(host->service, host->n_workers); slot++)
-        n += spawner_slot_worker(slot, host->n_workers) == host->worker;
-    return n;
-}
-
 static void on_connected(void *context)
 {
     struct pool *pool = context;
@@ -287,7 +280,7 @@ static void on_lost(void *context)
 static struct pool *new_pool(const struct handler_host *host)
 {
     struct pool *pool = calloc(1, sizeof *pool);
-    unsigned n = own_slots(host);
+    unsigned n = spawner_helpers_of(host->service, host->worker, host->n_workers);
 
     assert(n > 0); /* a worker without one does not serve it */
     if (!pool)
@@ -367,6 +360,36 @@ static bool tracks(void *context)
     return pool->json;
 }
 
+/* Helpers of the service work in another worker that listens. */
+static bool others_serve(const struct pool *pool)
+{
+    const struct handler_host *host = pool->host;
+
+    for (int i = 0, end = stats_pages_end(host->stats); i < end; i++) {
+        const struct stats_page *page = stats_page(host->stats, i);
+
+        if (page && page != host->page && stats_get(&page->listening) &&
+            stats_get(&page->service[host->slot].helpers) > 0)
+            return true;
+    }
+    return false;
+}
+
+/* A worker without a working helper leaves connections to those that have some. */
+static bool waits(void *context)
+{
+    const struct pool *pool = context;
+    const struct handler_host *host = pool->host;
+
+    if (pool->n_up > 0 || loop_now(host->loop) - pool->down_ms < DOWN_MS ||
+        !stats_get(&host->page->listening))
+        return false;
+    for (unsigned i = 0; i < pool->n_helpers; i++)
+        if (helper_takes_requests(&pool->helpers[i]))
+            return false;
+    return others_serve(pool);
+}
+
 static void on_closed(void *context, uint64_t connection)
 {
     pool_tell_closed(context, connection);
@@ -383,6 +406,7 @@ const struct handler helper_handler = {
     .times_itself = true,
     .start = start,
     .stop = stop,
+    .waits = waits,
     .tracks = tracks,
     .on_closed = on_closed,
     .request = on_request,

@@ -58,6 +58,8 @@ static void set_state(struct helper *helper, enum helper_state state)
 {
     struct pool *pool = helper->pool;
 
+    if (helper->state == HELPER_UP && pool->n_up == 1)
+        pool->down_ms = loop_now(pool->host->loop);
     pool->n_up -= helper->state == HELPER_UP;
     helper->state = state;
     pool->n_up += state == HELPER_UP;

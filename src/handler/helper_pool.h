@@ -89,6 +89,7 @@ struct pool {
     uint64_t last_id;       /* json: given to a request */
     struct helper *helpers; /* owns */
     unsigned n_helpers, n_up;
+    uint64_t down_ms;  /* since when none is up */
     struct list queue; /* jobs without a helper, the oldest first */
     unsigned n_queued;
     struct list spare; /* jobs for use again */

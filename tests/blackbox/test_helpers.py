@@ -642,6 +642,46 @@ kill $!
         self.assertEqual(self.counter("helper_deaths"), 0)
         self.assertEqual(self.counter("failed_handler"), 0)
 
+    def test_sockctl_restart_replaces_those_of_one_worker_after_another(self):
+        self.serve_helper("#!/bin/sh\nsleep 0.5\nwhile read -r line; do echo $line; done\n",
+                          'helper_probe = "p";', workers=3)
+        before, working = set(self.helpers()), set()
+        self.assertEqual(self.ctl("restart", "echo").returncode, 0)
+
+        def replaced():
+            working.add(self.counter("helpers"))
+            return self.counter("helpers") == 3 and self.counter("helper_starts") == 6
+
+        self.wait_for(replaced)
+        self.assertEqual(working, {2, 3})
+        self.assertFalse(before & set(self.helpers()))
+
+    def test_sockctl_restart_ends_where_a_helper_does_not_come_back(self):
+        self.expect_log(ENDED, "do not work again")
+        self.serve_helper(SHELL_UPPER, 'queue_timeout = "200ms"; error_reply = "sorry";', workers=2)
+        before = set(self.helpers())
+        self.write("helper", "#!/bin/sh\necho out of order >&2\nexit 1\n", 0o755)
+        self.assertEqual(self.ctl("restart", "echo").returncode, 0)
+        self.wait_log("helpers of worker 2 do not work again, so no more are replaced by sockctl restart: "
+                      "helper 2 exited with status 1: out of order")
+        self.assertEqual(self.counter("helpers"), 1)
+        self.assertEqual(len(before & set(self.helpers())), 1)
+        # Before long all clients are the other worker's.
+        self.wait_for(lambda: all(self.ask(b"x") == b"X\n" for _ in range(20)))
+        self.write("helper", SHELL_UPPER, 0o755)
+        self.assertEqual(self.ctl("restart", "echo").returncode, 0)
+        self.wait_for(lambda: len(self.helpers()) == 2 and not before & set(self.helpers()))
+
+    def test_sockctl_restart_of_what_cannot_be_executed_changes_nothing(self):
+        self.serve_helper(SHELL_UPPER)
+        before = self.helpers()
+        os.rename(self.dir + "/helper", self.dir + "/away")
+        answer = self.ctl("restart", "echo")
+        self.assertEqual(answer.returncode, 1)
+        self.assertIn("echo: helpers are not replaced: %s/helper: No such file or directory\n" % self.dir, answer.stderr)
+        self.assertEqual(self.helpers(), before)
+        self.assertEqual(self.ask(b"x"), b"X\n")
+
     # Processes that die around them.
 
     def test_helpers_of_a_dead_worker_end_and_come_back(self):

@@ -412,6 +412,31 @@ static void test_a_request_that_the_helpers_framing_cannot_carry_fails_alone(voi
     fall_silent(&a);
 }
 
+/* While another worker that listens has helpers that work; not at once, and not when we leave. */
+static void test_connections_wait_while_only_other_workers_have_a_helper(void **state)
+{
+    struct world *w = *state;
+
+    begin(w);
+    int number = stats_take_page(w->stats);
+    struct stats_page *other = stats_own(w->stats, number, false);
+    stats_set(&w->page->listening, 1);
+    struct actor a = enter_proved(w, 0);
+    stats_set(&other->service[0].helpers, 1);
+    stats_set(&other->listening, 1);
+    assert_false(helper_handler.waits(w->pool));
+    leave(w, &a, EXIT(1), "");
+    assert_false(helper_handler.waits(w->pool));
+    w->pool->down_ms -= 250;
+    assert_true(helper_handler.waits(w->pool));
+    stats_set(&other->listening, 0);
+    assert_false(helper_handler.waits(w->pool));
+    stats_set(&other->listening, 1);
+    stats_set(&w->page->listening, 0);
+    assert_false(helper_handler.waits(w->pool));
+    stats_disown(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -433,6 +458,7 @@ int main(void)
         TEST(test_a_reply_to_what_was_not_read_kills),
         TEST(test_large_messages_go_both_ways_at_once),
         TEST(test_a_request_that_the_helpers_framing_cannot_carry_fails_alone),
+        TEST(test_connections_wait_while_only_other_workers_have_a_helper),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
