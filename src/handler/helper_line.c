@@ -19,15 +19,16 @@ static void time_head(struct helper *helper)
         deadline_set(&helper->pool->working, &head->working);
 }
 
-/* Changes the number of requests in the line, and the gauge of helpers that have any. */
-static void count_line(struct helper *helper, int change)
+/* Changes the number of jobs in the line, by JOB, and the gauge of helpers that have a request. The probe is
+ * none, and alone in its line. */
+static void count_line(struct helper *helper, const struct job *job, int change)
 {
     stats_number *busy = &pool_stats(helper->pool)->helpers_busy;
 
-    if (helper->in_line == 0)
+    if (helper->in_line == 0 && !job->probe)
         stats_add(busy, 1);
     helper->in_line += (unsigned)change;
-    if (helper->in_line == 0)
+    if (helper->in_line == 0 && !job->probe)
         stats_sub(busy, 1);
 }
 
@@ -81,7 +82,7 @@ int helper_put(struct helper *helper, struct job *job, const char *data, size_t 
     list_append(&helper->line, &job->link);
     if (helper->in_line == 0)
         helper->working_since_us = loop_read_clock();
-    count_line(helper, 1);
+    count_line(helper, job, 1);
     time_head(helper);
     if (helper->pool->times_each && !job->probe)
         deadline_set(&helper->pool->working, &job->working);
@@ -93,7 +94,7 @@ struct request *helper_take_job(struct helper *helper, struct job *job)
     struct request *request = job->request;
 
     helper->replies += !job->probe;
-    count_line(helper, -1);
+    count_line(helper, job, -1);
     pool_give_job(helper->pool, job);
     time_head(helper);
     return request;
@@ -228,7 +229,7 @@ static struct request *take_out(struct helper *helper, struct job *job)
 {
     struct request *request = job->request;
 
-    count_line(helper, -1);
+    count_line(helper, job, -1);
     list_remove(&job->link);
     if (!request)
         pool_give_job(helper->pool, job);

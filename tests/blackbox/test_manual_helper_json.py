@@ -50,6 +50,7 @@ class ManualJsonTest(SockdTest):
         self.assertEqual(self.read_line(two), b"changed colour blue\n")
         self.assertEqual(self.read_line(two), b"waited\n")
         self.assertEqual(self.ask(one, b"what"), b"no\n")
+        self.assertEqual(self.ask(one, b"wait x"), b"no\n")
         self.assertEqual(self.ask(one, b"\xff"), b"no\n")
         self.say(one, b"quit")
         self.assertEqual(self.receive_all(one), b"bye\n")

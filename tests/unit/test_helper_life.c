@@ -126,9 +126,11 @@ static void test_a_probe_must_be_answered_first(void **state)
     ask(w, &one, "hello");
     assert_string_equal(hear(w, &a), "ping\n");
     assert_int_equal(w->n_well, 0);
+    assert_int_equal(FIGURE(w, helpers_busy), 0);
     say(w, &a, "pong\n");
     assert_int_equal(w->n_well, 1);
     assert_string_equal(hear(w, &a), "hello\n");
+    assert_int_equal(FIGURE(w, helpers_busy), 1);
     say(w, &a, "HELLO\n");
     assert_reply(&one, "HELLO");
     fall_silent(&a);
