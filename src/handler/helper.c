@@ -92,7 +92,7 @@ void pool_requeue(struct pool *pool, struct job *job)
 /* How much it has in hand; UINT_MAX when there is no room for one more request. */
 static unsigned load_of(const struct helper *helper)
 {
-    if (helper->in_fd < 0 || helper->rolling || !helper_takes_requests(helper))
+    if (helper->in_fd < 0 || helper->rolling || helper->resting || !helper_takes_requests(helper))
         return UINT_MAX;
     if (helper->in_line >= helper->depth || helper->to.len >= AHEAD_BYTES)
         return UINT_MAX;

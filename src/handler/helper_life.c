@@ -20,6 +20,9 @@
 /* When the spawner cannot be asked now. */
 #define ASK_AGAIN_MS 100
 
+/* What a helper that has several requests in hand writes too much comes within this, see adapt_depth(). */
+#define REST_MS 2
+
 /* A helper that was told to end by the end of its input gets so long before it is killed. */
 #define DYING_MS 1000
 
@@ -276,6 +279,20 @@ static void end_dying(struct helper *helper)
     helper_fail_read(helper, REQUEST_FAILED_HANDLER);
 }
 
+void helper_rest(struct helper *helper)
+{
+    if (helper->state == HELPER_UP)
+        set_timer(helper, REST_MS);
+    else
+        helper->resting = false;
+}
+
+static void end_rest(struct helper *helper)
+{
+    helper->resting = false;
+    pool_deal_soon(helper->pool);
+}
+
 static void on_timer(struct loop_timer *timer)
 {
     struct helper *helper = container_of(timer, struct helper, timer);
@@ -295,7 +312,10 @@ static void on_timer(struct loop_timer *timer)
         end_dying(helper);
         break;
     case HELPER_UP:
-        let_go(helper);
+        if (helper->resting)
+            end_rest(helper);
+        else
+            let_go(helper);
         break;
     case HELPER_STARTING:
         break;
@@ -339,7 +359,8 @@ static void started(struct helper *helper, int32_t pid, int *fds)
     fds[0] = fds[1] = -1;
     helper->started_ms = loop_now(helper->pool->host->loop);
     helper->replies = helper->answers = helper->queued_bytes = helper->written_bytes = 0;
-    helper->proved = helper->killed = helper->asked = helper->mute = helper->babbles = false;
+    helper->proved = helper->resting = helper->killed = helper->asked = helper->mute = helper->babbles =
+        false;
     helper->reason = NULL;
     helper->depth = first_depth(conf);
     helper->recycle_after = conf->helper_max_requests

@@ -81,7 +81,7 @@ int helper_put(struct helper *helper, struct job *job, const char *data, size_t 
     job->answers_before = helper->answers;
     list_append(&helper->line, &job->link);
     if (helper->in_line == 0)
-        helper->working_since_us = loop_read_clock();
+        helper->working_since_us = helper->filled_us = loop_read_clock();
     count_line(helper, job, 1);
     time_head(helper);
     if (helper->pool->times_each && !job->probe)

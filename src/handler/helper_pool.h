@@ -63,6 +63,7 @@ struct helper {
     uint64_t answers;          /* json: of this process, those to requests that were over included */
     uint64_t recycle_after;    /* replies; 0: never */
     uint64_t working_since_us; /* when it could begin with the head of its line */
+    uint64_t filled_us;        /* when its line was empty last */
     uint64_t started_ms;
     unsigned failures;  /* processes in a row that ended unasked, before their first reply */
     unsigned crashes;   /* processes in a row that ended of a request, before their first reply */
@@ -71,6 +72,7 @@ struct helper {
     bool dirty;              /* bytes wait for the end of the turn to be written */
     bool tried;              /* its first process was up or failed: what READY waits for */
     bool proved;             /* this process was up */
+    bool resting;            /* gets nothing until its line is empty, and for a moment then */
     bool rolling;            /* gets nothing more; replaced when its line is empty */
     bool to_roll;            /* to be replaced in its turn */
     bool killed;             /* DYING: by us */
@@ -195,6 +197,8 @@ void helper_kill(struct helper *helper, enum request_failure why, const char *re
 void helper_too_slow(struct helper *helper, struct job *job);
 /* It has read something of what it was given. */
 bool helper_reads(const struct helper *helper);
+/* Its line is empty, and is left so for a moment. */
+void helper_rest(struct helper *helper);
 /* Its output came to an end. */
 void helper_on_silence(struct helper *helper);
 /* It reads no more. */

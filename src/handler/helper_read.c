@@ -14,6 +14,9 @@
 /* Reads from a helper that has ended: as much as its pipe can hold, in the smallest pieces. */
 #define LAST_READS 32
 
+/* The line of a helper that has several requests in hand is let run empty as often. */
+#define EMPTY_US 1000000
+
 /* A line that a one_way helper wrote, in the log. */
 #define OUTPUT_LINE_MAX 1024
 
@@ -82,6 +85,18 @@ static bool others_have_work(const struct helper *helper)
 }
 
 /*
+ * A reply too many is taken for that to the next request, and so on, as long as the line is never empty: so
+ * it is now and then, until what nobody asked for would have come.
+ */
+static void rest_now_and_then(struct helper *helper, uint64_t now)
+{
+    if (helper->resting && helper->in_line == 0)
+        helper_rest(helper);
+    else if (helper->in_line > 0 && helper->depth > 1 && now - helper->filled_us > EMPTY_US)
+        helper->resting = true;
+}
+
+/*
  * N replies came. Quick helpers are fed in batches, slow ones get one request at a time: where another helper
  * could start at once, no request should wait behind a slow one.
  */
@@ -91,6 +106,8 @@ static void adapt_depth(struct helper *helper, unsigned n)
     uint64_t now = loop_read_clock(), each = (now - helper->working_since_us) / n;
 
     helper->working_since_us = now;
+    if (!pool->json)
+        rest_now_and_then(helper, now);
     if (pool->conf->helper_pipeline > 0 || pool->json)
         return;
     if (each > pool->slow_us)

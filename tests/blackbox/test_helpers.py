@@ -489,6 +489,24 @@ cat > /dev/null
         threading.Thread(target=client.sendall, args=(data + b"\n",)).start()
         self.assertEqual(self.receive(client, len(data) + 1), data.upper() + b"\n")
 
+    def test_G4_messages_larger_than_all_pipes_pass_when_both_sides_read_late(self):
+        # It writes while it reads, and the clients read when all is sent.
+        self.serve_helper("""#!%s
+import os
+while data := os.read(0, 65536):
+    os.write(1, data)
+""" % sys.executable, 'framing = "fixed:1048576"; max_request = "2m"; max_reply = "2m"; helpers = 1;')
+        helper = self.helpers()[0]
+        self.stop_process(helper)
+        messages = [os.urandom(1 << 20) for _ in range(3)]
+        clients = [self.connect() for _ in messages]
+        for client, message in zip(clients, messages):
+            client.sendall(message)
+        self.wait_counter("helpers_busy", 1)
+        os.kill(helper, signal.SIGCONT)
+        for client, message in reversed(list(zip(clients, messages))):
+            self.assertTrue(self.receive(client, len(message)) == message, "another's bytes, or a part of them")
+
     def test_G4_a_helper_that_reads_nothing_blocks_nobody(self):
         self.expect_log(ENDED)
         self.write("deaf", "#!/bin/sh\nexec sleep 1000\n", 0o755)
@@ -712,6 +730,16 @@ kill $!
         self.assertEqual(written.recv(100), b"sorry\n")
         self.assertEqual(waiting.recv(100), b"WAITING\n")
         self.wait_for(lambda: before[0] not in self.helpers())
+
+    def test_A15_a_helper_that_cannot_be_forked_is_tried_again(self):
+        self.expect_log(ENDED, "cannot make a process for .*; next try in")
+        self.serve_helper(ACTOR)
+        self.expect_fd_change()
+        with self.strace(self.spawner(), "trace=clone,clone3,fork,vfork",
+                         "inject=clone,clone3,fork,vfork:error=EAGAIN:when=1", follow=True):
+            os.kill(self.helpers()[0], signal.SIGKILL)
+            self.wait_log("helper 1 .*Resource temporarily unavailable; next try in")
+            self.assertEqual(self.ask(b"x"), b"X\n")
 
     def test_output_that_is_buffered_gets_a_hint(self):
         self.expect_log(ENDED)

@@ -93,6 +93,36 @@ static void test_a_fixed_depth_stays(void **state)
     fall_silent(&a);
 }
 
+/* So a reply too many, which had moved all others by one, comes when nobody asked. */
+static void test_a_line_that_was_long_not_empty_runs_empty_for_a_moment(void **state)
+{
+    struct world *w = *state;
+    struct ask asks[4];
+
+    w->conf.helper_pipeline = 2;
+    begin(w);
+    struct actor a = enter_proved(w, 0);
+    for (int i = 0; i < 4; i++)
+        ask(w, &asks[i], "x");
+    assert_string_equal(hear(w, &a), "x\nx\n");
+    helper_of(w, 0)->filled_us -= 2000000;
+    say(w, &a, "0\n");
+    assert_reply(&asks[0], "0");
+    assert_string_equal(hear(w, &a), "");
+    say(w, &a, "1\n");
+    assert_reply(&asks[1], "1");
+    assert_string_equal(hear(w, &a), "");
+    fire(w, &helper_of(w, 0)->timer);
+    assert_string_equal(hear(w, &a), "x\nx\n");
+    helper_of(w, 0)->filled_us -= 2000000;
+    say(w, &a, "1 again\n");
+    say(w, &a, "2\n");
+    assert_int_equal(helper_of(w, 0)->state, HELPER_UP);
+    say(w, &a, "3\n");
+    expect_word(w, SPAWNER_KILL, 0);
+    fall_silent(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +130,7 @@ int main(void)
         TEST(test_slow_helpers_get_one_at_a_time),
         TEST(test_no_batches_while_another_helper_is_idle),
         TEST(test_a_fixed_depth_stays),
+        TEST(test_a_line_that_was_long_not_empty_runs_empty_for_a_moment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
