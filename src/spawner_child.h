@@ -96,6 +96,7 @@ struct child {
     uint32_t id;            /* of a program, for sockctl; 0: a helper */
     uint64_t since_ms;      /* of a program: when its connection came */
     uint32_t slot;          /* of a helper */
+    bool killed;            /* of a helper: as its worker wanted */
     struct attached *asker; /* of a helper; NULL: gone */
     int ours[2], theirs[2]; /* of a helper that is started */
     struct loop_garbage garbage;

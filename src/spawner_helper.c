@@ -101,17 +101,27 @@ static void on_helper_started(struct child *child, const struct child_failure *f
     close_pipes(child);
 }
 
-/* Its worker need not wait for its group: the requests that it had are lost now. */
-static void on_helper_exit(struct child *child, int status)
+static void tell_end_once(struct child *child, int status)
 {
     if (child->asker)
         tell_helper_end(child->asker, child, status);
     child->asker = NULL;
 }
 
+/*
+ * Its worker need not wait for its group: the requests that it had are lost now. Where the worker has it
+ * killed, its group is as good as gone, and then nobody holds its input: what is unread there goes to another
+ * helper.
+ */
+static void on_helper_exit(struct child *child, int status)
+{
+    if (!child->killed)
+        tell_end_once(child, status);
+}
+
 static void on_helper_end(struct child *child, int status)
 {
-    on_helper_exit(child, status);
+    tell_end_once(child, status);
     free_slot(child->owner, child->slot);
 }
 
@@ -167,8 +177,10 @@ void spawned_kill_helper(const struct attached *from, struct spawned_service *s,
 {
     struct child *child = s->slots[slot].child;
 
-    if (child && child->asker == from)
-        child_end(child, now ? 0 : SPAWNED_GRACE_MS);
+    if (!child || child->asker != from)
+        return;
+    child->killed |= now;
+    child_end(child, now ? 0 : SPAWNED_GRACE_MS);
 }
 
 void spawned_detach_helpers(struct spawned_service *s, const struct attached *from)
