@@ -174,7 +174,7 @@ static void run_restart(struct master *master, struct control_client *client, co
     const struct service *service = command_service_find_with_helpers(g, client, line->arg[0]);
     char text[128];
 
-    if (!service || !can_start(service, client))
+    if (!g || !service || !can_start(service, client))
         return;
     if (roll_begin(g, (size_t)(service - g->conf->services)) < 0) {
         control_answer(client, CONTROL_NO, "out of memory\n");
