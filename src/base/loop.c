@@ -11,6 +11,10 @@
 /* Events taken from the kernel in one turn. */
 #define EVENTS_PER_TURN 128
 
+/* What a source of many kinds touches of its object at an event; and the lines that memory comes in. */
+#define FETCH_BYTES 192
+#define FETCH_LINE  64
+
 uint64_t loop_read_clock(void)
 {
     struct timespec now;
@@ -179,6 +183,14 @@ static int wait_limit(const struct loop *loop, int limit_ms)
     return limit_ms >= 0 && (uint64_t)limit_ms < left ? limit_ms : (int)left;
 }
 
+/* What the next event is about comes while this one is served: of a thousand connections none is in a cache.
+ */
+static void fetch(const struct loop_source *source)
+{
+    for (size_t i = 0; i < FETCH_BYTES; i += FETCH_LINE)
+        __builtin_prefetch((const char *)source + i);
+}
+
 int loop_turn(struct loop *loop, int limit_ms)
 {
     struct epoll_event events[EVENTS_PER_TURN];
@@ -196,6 +208,8 @@ int loop_turn(struct loop *loop, int limit_ms)
     for (int i = 0; i < n; i++) {
         struct loop_source *source = events[i].data.ptr;
 
+        if (i + 1 < n)
+            fetch(events[i + 1].data.ptr);
         /* One that was removed and added again in this batch has events of its former descriptor here. */
         if (source->fd >= 0 && source->added != loop->turn)
             source->on_event(source, events[i].events);

@@ -9,6 +9,12 @@ WARM_UP = 0.1   # seconds
 WINDOW = 0.02   # seconds
 
 
+def measure_all(servers, backwards):
+    """One round of (server, function that measures it)."""
+    found = [measure(server) for server, measure in (reversed(servers) if backwards else servers)]
+    return found[::-1] if backwards else found
+
+
 class Bench:
     """Where things are, and how long a run takes."""
 
@@ -42,15 +48,15 @@ class Bench:
 
     def in_turn(self, *contenders, pairs=None):
         """Each contender is a (function that makes a server, function that measures it). All servers run, and are measured
-        in turn in short rounds, so that a machine that is slow for seconds is slow for all; and that several times, each
-        with servers anew. A list of rounds, each a list of what was measured."""
+        in turn in short rounds, every other one backwards, so that a machine that is slow for seconds, or becomes slower,
+        does so for all; and that several times, each with servers anew. A list of rounds, each a list of what was measured."""
         rounds = []
         for _ in range(pairs or self.pairs):
             with contextlib.ExitStack() as stack:
                 servers = [(stack.enter_context(start()), measure) for start, measure in contenders]
                 for server, measure in servers:
                     measure(server)  # warms it up
-                rounds += [[measure(server) for server, measure in servers] for _ in range(ROUNDS)]
+                rounds += [measure_all(servers, backwards=i % 2 == 1) for i in range(ROUNDS)]
         return rounds
 
     def ratio(self, ours, theirs, measure):
