@@ -443,8 +443,10 @@ def test_a8_the_backlog_of_a_killed_master_is_served():
     for unit in ("sockd.service", "sockd.socket"):
         configure(service(keys=Waiting.KEYS), top="workers = 1; ")
         systemctl("start", unit)
-        crowd = Waiting()
-        os.kill(main_pid(), signal.SIGKILL)
+        crowd, master = Waiting(), main_pid()
+        os.kill(master, signal.SIGKILL)
+        # Not before the old worker is gone too: it would take one of those who wait, and be killed with it.
+        wait_until(lambda: main_pid() not in (0, master) and is_active(), "a new master")
         crowd.check_served()
         reset()
 
