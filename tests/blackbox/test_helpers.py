@@ -667,11 +667,12 @@ kill $!
         self.assertEqual(self.ctl("restart", "echo").returncode, 0)
 
         def replaced():
-            working.add(self.counter("helpers"))
-            return self.counter("helpers") == 3 and self.counter("helper_starts") == 6
+            figures = self.status()["services"]["echo"]
+            working.add(figures["helpers"])
+            return figures["helpers"] == 3 and figures["helper_starts"] == 6
 
         self.wait_for(replaced)
-        self.assertEqual(working, {2, 3})
+        self.assertLessEqual(working, {2, 3})
         self.assertFalse(before & set(self.helpers()))
 
     def test_sockctl_restart_ends_where_a_helper_does_not_come_back(self):
