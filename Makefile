@@ -72,6 +72,8 @@ Q := $(if $(V),,@)
 silent := $(findstring s,$(firstword -$(MAKEFLAGS)))
 say = $(if $(V)$(silent),,@printf '  %-6s %s\n' $(1) $(2))
 RUN := $(PYTHON) tests/run.py
+# Where many tests share two processors with others, a few that fail are tried once more, and shown.
+AGAIN := $(if $(filter true,$(CI)),--again 3)
 SUITES := unit fuzz-replay blackbox
 RELEASES ?= bookworm trixie
 # A build on all processors, unless make was told otherwise.
@@ -103,10 +105,10 @@ suites:
 	    $(RUN) --sum $B/counts/* && exit $$failed
 
 unit: $(UNIT) ## the unit tests
-	@CMOCKA_MESSAGE_OUTPUT=TAP $(RUN) -o $B/counts/unit unit $(UNIT)
+	@CMOCKA_MESSAGE_OUTPUT=TAP $(RUN) $(AGAIN) -o $B/counts/unit unit $(UNIT)
 
 blackbox: $(PROGRAMS) $(PLUGINS) $(SOAK) ## the black-box tests; TESTS="tests/blackbox/test_x.py" for some of them
-	@SOCKD_BUILD=$B $(RUN) -o $B/counts/blackbox blackbox $(patsubst %,'$(PYTHON) %',$(or $(TESTS),$(BLACKBOX)))
+	@SOCKD_BUILD=$B $(RUN) $(AGAIN) -o $B/counts/blackbox blackbox $(patsubst %,'$(PYTHON) %',$(or $(TESTS),$(BLACKBOX)))
 
 fuzz-replay: $(FUZZ:%=%.replay) ## each parser once on its corpus
 	@$(RUN) -o $B/counts/fuzz-replay fuzz-replay \
@@ -114,7 +116,7 @@ fuzz-replay: $(FUZZ:%=%.replay) ## each parser once on its corpus
 
 # Root and some tools are needed; without them the tests say so, and count as skipped.
 system: ## the package in containers that boot systemd; RELEASES="bookworm", SCENARIOS="a8 purge" for some of it
-	@$(RUN) -t 2400 -o $B/counts/system system \
+	@$(RUN) $(AGAIN) -t 2400 -o $B/counts/system system \
 	    $(RELEASES:%='$(PYTHON) tests/system/run.py % $(SCENARIOS)')
 
 source-lint: ## which file includes which, and how long one is

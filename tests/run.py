@@ -5,7 +5,11 @@ A program that writes TAP (cmocka's programs, the black-box tests) counts with e
 is one test, passed when it exits 0. A program that crashes, hangs, or stops short of its plan is a failed test too.
 Prints a line per program, then every failed test with its log, every skipped test with its reason, and the sum.
 
-  run.py [-j N] [-t SECONDS] [-o FILE] NAME COMMAND...    each COMMAND is one word, split as a shell does
+With --again N, up to N failed tests are run once more, alone. One that passes then counts as passed, and is shown as
+UNSTEADY, with what it said when it failed: the machine may have stood still, or there is a race, which is to be found. When
+more than N failed, all of them have.
+
+  run.py [-j N] [-t SECONDS] [-o FILE] [--again N] NAME COMMAND...    each COMMAND is one word, split as a shell does
   run.py --sum FILE...                                    adds what -o wrote
 """
 import argparse
@@ -29,6 +33,7 @@ class Outcome:
 
     def __init__(self, name):
         self.name, self.passed, self.failed, self.skipped, self.seconds = name, [], [], [], 0.0
+        self.unsteady = []
 
     def counts(self):
         return len(self.passed), len(self.failed), len(self.skipped)
@@ -93,7 +98,27 @@ def run(command, timeout):
     return outcome
 
 
+def test_name(text):
+    """Without the time that it took."""
+    return re.sub(r" \([0-9.]+ s\)$", "", text)
+
+
+def run_again(command, outcome, timeout):
+    """Each failed test alone; a program that takes no names, and one that ended in another way, as a whole."""
+    names = [test_name(test) for test, _ in outcome.failed]
+    takes_names = ".py" in command and all(re.fullmatch(r"[\w.]+", name) for name in names)
+    for words in (names if takes_names else [""]):
+        if run("%s %s" % (command, words), timeout).failed:
+            return
+    outcome.unsteady, outcome.failed = outcome.failed, []
+    outcome.passed += outcome.unsteady
+
+
 def report(name, outcomes):
+    for o in outcomes:
+        for test, log in o.unsteady:
+            print("\nUNSTEADY %s: %s: %s: failed, and passed when it was run again, alone" % (name, o.name, test))
+            print("".join("    %s\n" % line for line in log), end="")
     for o in outcomes:
         for test, log in o.failed:
             print("\nFAILED %s: %s: %s" % (name, o.name, test))
@@ -112,6 +137,7 @@ def main():
     parser.add_argument("-j", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("-t", type=int, default=600)
     parser.add_argument("-o")
+    parser.add_argument("--again", type=int, default=0)
     parser.add_argument("--sum", action="store_true")
     parser.add_argument("name")
     parser.add_argument("command", nargs="*")
@@ -131,9 +157,14 @@ def main():
             outcomes.append(o)
             print("%-6s %s: %s (%.1f s)" % ("FAIL" if o.failed else "ok", o.name, say(o.counts()), o.seconds),
                   flush=True)
+    if 0 < sum(len(o.failed) for o in outcomes) <= args.again:
+        for command, o in zip(args.command, outcomes):
+            if o.failed:
+                run_again(command, o, args.t)
     report(args.name, outcomes)
     total = add(o.counts() for o in outcomes)
-    print("%s: %s" % (args.name, say(total)), flush=True)
+    unsteady = sum(len(o.unsteady) for o in outcomes)
+    print("%s: %s%s" % (args.name, say(total), " (%d of them only when run again)" % unsteady if unsteady else ""), flush=True)
     if args.o:
         os.makedirs(os.path.dirname(args.o), exist_ok=True)
         with open(args.o, "w") as f:
