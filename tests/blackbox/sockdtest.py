@@ -306,9 +306,12 @@ class SockdTest(unittest.TestCase):
         values.update(("port%d" % n, self.port(n)) for n in range(PORTS))
         path = os.path.join(self.dir, name)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(path, "w") as f:
+        # What may be executed just now, or would be before it may, comes at once and whole.
+        new = path + ".new" if mode & 0o111 else path
+        with open(new, "w") as f:
             f.write(string.Template(text).safe_substitute(values))
-        os.chmod(path, mode)
+        os.chmod(new, mode)
+        os.rename(new, path)
         return path
 
     def start(self, conf, args=(), env=None, expect_ready=True, strace=None, socket_activate=None, listen=None,
