@@ -276,7 +276,7 @@ static int wait_for(struct look_up *l, uint64_t start_ns, uint64_t span_ms)
 }
 
 /* 0 and a list for freeaddrinfo, or an EAI_ code. */
-static int find_addresses(const struct target *t, uint64_t start_ns, struct addrinfo **ret)
+static int look_up(const struct target *t, uint64_t start_ns, struct addrinfo **ret)
 {
     struct look_up *l = calloc(1, sizeof(*l));
     struct gaicb *list[1];
@@ -301,6 +301,16 @@ static int find_addresses(const struct target *t, uint64_t start_ns, struct addr
     if (r != EAI_INPROGRESS)
         free(l);
     return r;
+}
+
+/* The same. An address is read at once, without the resolver's thread: `bench` forks while that lives on. */
+static int find_addresses(const struct target *t, uint64_t start_ns, struct addrinfo **ret)
+{
+    const struct addrinfo hints = { .ai_flags = AI_NUMERICHOST,
+                                    .ai_family = t->family,
+                                    .ai_socktype = t->datagrams ? SOCK_DGRAM : SOCK_STREAM };
+
+    return getaddrinfo(t->host, t->port, &hints, ret) == 0 ? 0 : look_up(t, start_ns, ret);
 }
 
 static bool is_loopback(const struct sockaddr *sa)
