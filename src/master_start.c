@@ -109,8 +109,11 @@ static int open_first(struct master *master, struct conf *conf)
     struct names names;
     struct complaints complaints;
 
-    if (names_look_up(conf, &names) < 0)
+    if (names_look_up(conf, &names) < 0) {
+        log_last_words();
+        log_event(LOG_ERR, LOG_ID_FAULT, "cannot start: out of memory");
         return EX_OSERR;
+    }
     complaints_init(&complaints);
     int exporter = exporter_seat_prepare(&master->exporter, conf, &names, &complaints);
     int r = exporter < 0 ? try_listeners(master, conf, &names, &complaints) : 0;
