@@ -67,6 +67,7 @@ struct conn {
     uint8_t state;           /* enum conn_state */
     uint8_t timed;           /* enum timing: which list `timing` is on */
     uint8_t request_end : 2; /* enum frame_end of the request */
+    bool named : 1;          /* the handler knows its number */
     uint8_t why : 5;         /* enum conn_end, once it is closing */
     bool corked : 1;  /* one of work->corked: `out` is what we hold back, not what the client has not taken */
     bool serving : 1; /* inside serve_input(): a reply does not need to wake anything */
@@ -74,7 +75,6 @@ struct conn {
     bool closing : 1; /* no more requests; ends when all is sent */
     bool counted_source : 1;
     bool uncounted : 1; /* refused: not one of `connections` */
-    bool named : 1;     /* the handler knows its number */
     bool starved : 1;   /* on work->starved */
     bool unserved : 1;  /* there may be complete messages in `in`: the client took nothing when they came */
     uint32_t requests;

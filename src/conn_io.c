@@ -20,16 +20,16 @@
 #define CORK_MS    2
 #define CORK_BYTES (16 * 1024)
 
-static int receive(struct conn *conn, char *to, size_t room, int flags, size_t *ret_n)
+/* How many bytes came, 0 at the end of input; -EAGAIN, or the network's -errno. */
+static ssize_t receive(struct conn *conn, char *to, size_t room, int flags)
 {
     ssize_t n = recv(conn->source.fd, to, room, flags | MSG_DONTWAIT);
 
     if (n < 0)
-        return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+        return errno == EINTR ? -EAGAIN : -errno;
     if (n == 0)
         conn->ended = true;
-    *ret_n = (size_t)n;
-    return 1;
+    return n;
 }
 
 struct conn_input conn_buffered(struct conn *conn)
@@ -43,7 +43,7 @@ struct conn_input conn_buffered(struct conn *conn)
 static int read_scratch(struct conn *conn, struct conn_input *ret)
 {
     struct work *work = conn->served->work;
-    size_t kept = conn->in.len, n = 0;
+    size_t kept = conn->in.len;
     bool peek = kept == 0 && account_exceeded(&work->memory, WORK_SCRATCH);
 
     if (kept > 0) {
@@ -53,12 +53,12 @@ static int read_scratch(struct conn *conn, struct conn_input *ret)
         }
         memcpy(work->in, buf_data(&conn->in), kept);
     }
-    int r = receive(conn, work->in + kept, WORK_SCRATCH - kept, peek ? MSG_PEEK : 0, &n);
-    if (r <= 0)
-        return r;
+    ssize_t n = receive(conn, work->in + kept, WORK_SCRATCH - kept, peek ? MSG_PEEK : 0);
+    if (n < 0)
+        return n == -EAGAIN ? 0 : (int)n;
     if (!peek)
-        conn_count_in(conn, n);
-    *ret = (struct conn_input){ .data = work->in, .len = kept + n, .peeked = peek };
+        conn_count_in(conn, (size_t)n);
+    *ret = (struct conn_input){ .data = work->in, .len = kept + (size_t)n, .peeked = peek };
     return 1;
 }
 
@@ -80,7 +80,7 @@ static size_t next_read(const struct conn *conn)
 static int read_buffer(struct conn *conn, struct conn_input *ret)
 {
     struct work *work = conn->served->work;
-    size_t want = next_read(conn), n = 0;
+    size_t want = next_read(conn);
 
     if (buf_room(&conn->in) == 0) {
         /* What is free after a relief is enough for some: asking for more would starve it again, for ever. */
@@ -95,11 +95,11 @@ static int read_buffer(struct conn *conn, struct conn_input *ret)
     }
     if (want > buf_room(&conn->in))
         want = buf_room(&conn->in);
-    int r = receive(conn, buf_data(&conn->in) + conn->in.len, want, 0, &n);
-    if (r <= 0)
-        return r;
-    conn_count_in(conn, n);
-    buf_added(&conn->in, n);
+    ssize_t n = receive(conn, buf_data(&conn->in) + conn->in.len, want, 0);
+    if (n < 0)
+        return n == -EAGAIN ? 0 : (int)n;
+    conn_count_in(conn, (size_t)n);
+    buf_added(&conn->in, (size_t)n);
     *ret = conn_buffered(conn);
     return 1;
 }
@@ -144,18 +144,18 @@ static int keep_peeked(struct conn *conn, const struct conn_input *input, size_t
 
 int conn_keep(struct conn *conn, const struct conn_input *input, size_t used)
 {
-    struct account *memory = &conn->served->work->memory;
+    size_t known = conn->in.len;
 
+    if (known == 0 && used == input->len && !input->peeked)
+        return 0; /* nothing is left, as usual */
+
+    struct account *memory = &conn->served->work->memory;
     if (input->buffered) {
         buf_consume(&conn->in, memory, used);
         return 0;
     }
     if (input->peeked)
         return keep_peeked(conn, input, used);
-
-    size_t known = conn->in.len;
-    if (known == 0 && used == input->len)
-        return 0;
     if (used > 0) {
         buf_consume(&conn->in, memory, known);
         known = used;
@@ -255,18 +255,28 @@ static int queue_parts(struct conn *conn, const struct iovec *parts, int n, size
     return 0;
 }
 
-static ssize_t transmit(struct conn *conn, struct iovec *parts, int n)
+/* These two return what the client took, 0 too; or the network's -errno. */
+static ssize_t transmit(struct conn *conn, const char *data, size_t len)
 {
     ssize_t sent;
 
-    do {
-        if (n == 1) {
-            sent = send(conn->source.fd, parts->iov_base, parts->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
-        } else {
-            struct msghdr message = { .msg_iov = parts, .msg_iovlen = (size_t)n };
-            sent = sendmsg(conn->source.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        }
-    } while (sent < 0 && errno == EINTR);
+    do
+        sent = send(conn->source.fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    if (sent < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    conn_count_out(conn, (size_t)sent);
+    return sent;
+}
+
+static ssize_t transmit_parts(struct conn *conn, struct iovec *parts, int n)
+{
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = (size_t)n };
+    ssize_t sent;
+
+    do
+        sent = sendmsg(conn->source.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
     if (sent < 0)
         return errno == EAGAIN ? 0 : -errno;
     conn_count_out(conn, (size_t)sent);
@@ -276,7 +286,7 @@ static ssize_t transmit(struct conn *conn, struct iovec *parts, int n)
 /* Sends PARTS, and queues of them what is not taken. */
 static int send_new(struct conn *conn, struct iovec *parts, int n, size_t len)
 {
-    ssize_t sent = transmit(conn, parts, n);
+    ssize_t sent = transmit_parts(conn, parts, n);
 
     if (sent < 0)
         return (int)sent;
@@ -289,7 +299,7 @@ static int send_after_held(struct conn *conn, const struct iovec *parts, int n)
     struct iovec all[SEND_PARTS_MAX] = { { .iov_base = buf_data(&conn->out), .iov_len = conn->out.len } };
 
     memcpy(all + 1, parts, (size_t)n * sizeof *parts);
-    ssize_t sent = transmit(conn, all, n + 1);
+    ssize_t sent = transmit_parts(conn, all, n + 1);
     if (sent < 0)
         return (int)sent;
     size_t held = (size_t)sent < conn->out.len ? (size_t)sent : conn->out.len;
@@ -338,36 +348,43 @@ int conn_write(struct conn *conn, const struct iovec *parts, int n)
 static int flush_buffer(struct conn *conn)
 {
     while (conn->out.len > 0) {
-        ssize_t sent =
-            send(conn->source.fd, buf_data(&conn->out), conn->out.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t sent = transmit(conn, buf_data(&conn->out), conn->out.len);
 
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent < 0)
-            return -errno;
-        conn_count_out(conn, (size_t)sent);
+        if (sent <= 0)
+            return sent < 0 ? (int)sent : -EAGAIN;
         buf_consume(&conn->out, &conn->served->work->memory, (size_t)sent);
     }
     return 0;
 }
 
+/* Sends the scratch, or queues of it what is not taken. */
+static int send_scratch(struct conn *conn, size_t len)
+{
+    struct work *work = conn->served->work;
+    struct iovec part = { .iov_base = work->out, .iov_len = len };
+
+    if (conn->out.len > 0 || more_follows(conn))
+        return send_parts(conn, &part, 1, len);
+
+    ssize_t sent = transmit(conn, work->out, len);
+    if (sent < 0 || (size_t)sent == len)
+        return sent < 0 ? (int)sent : 0;
+    return buf_append(&conn->out, &work->memory, work->out + sent, len - (size_t)sent);
+}
+
 int conn_flush(struct conn *conn)
 {
     struct work *work = conn->served->work;
+    size_t len = work->out_for == conn ? work->out_len : 0;
 
-    if (work->out_for == conn) {
-        struct iovec part = { .iov_base = work->out, .iov_len = work->out_len };
-
-        work->out_for = NULL;
-        work->out_len = 0;
-        if (part.iov_len > 0) {
-            int r = send_parts(conn, &part, 1, part.iov_len);
-            if (r < 0)
-                return r;
-            return conn->out.len > 0 && !conn->corked ? -EAGAIN : 0;
-        }
-    }
-    return conn->corked ? 0 : flush_buffer(conn);
+    if (len == 0)
+        return conn->corked ? 0 : flush_buffer(conn);
+    work->out_for = NULL;
+    work->out_len = 0;
+    int r = send_scratch(conn, len);
+    if (r < 0)
+        return r;
+    return conn->out.len > 0 && !conn->corked ? -EAGAIN : 0;
 }
 
 int conn_uncork(struct conn *conn)

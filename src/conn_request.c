@@ -64,7 +64,7 @@ static void resume_soon(struct conn *conn)
 }
 
 /* The handler is done with its request: it is neither held nor cancelled any more. */
-static struct conn *take_back(struct request *request)
+static inline struct conn *take_back(struct request *request)
 {
     struct conn *conn = container_of(request, struct conn, request);
 
@@ -77,8 +77,17 @@ static struct conn *take_back(struct request *request)
     return conn;
 }
 
+/* The request was held, and is finished: its bytes are not needed any more. */
+static void release(struct conn *conn)
+{
+    buf_consume(&conn->in, &conn->served->work->memory, conn->held);
+    conn->needed = 0;
+    conn->scan = (struct frame_scan){ 0 };
+    resume_soon(conn);
+}
+
 /* All that the request called for is queued. */
-static void finish_request(struct conn *conn)
+static inline void finish_request(struct conn *conn)
 {
     const struct service *conf = conn->served->conf;
 
@@ -92,14 +101,8 @@ static void finish_request(struct conn *conn)
     conn->requests++;
     if (conf->max_requests_per_connection && conn->requests >= conf->max_requests_per_connection)
         conn_begin_closing(conn, CONN_END_DONE);
-    if (conn->served->handler->speaks_first)
-        conn_begin_closing(conn, CONN_END_DONE);
-    if (conn->serving)
-        return;
-    buf_consume(&conn->in, &conn->served->work->memory, conn->held);
-    conn->needed = 0;
-    conn->scan = (struct frame_scan){ 0 };
-    resume_soon(conn);
+    if (!conn->serving)
+        release(conn);
 }
 
 /* Says that something cannot be answered, if there are words for it. 0, or -ENOENT. */
@@ -186,8 +189,6 @@ static void begin_request(struct conn *conn, const char *data, const struct fram
     struct served *served = conn->served;
 
     conn->state = CONN_HANDLING;
-    conn->scan = (struct frame_scan){ 0 };
-    conn->needed = 0;
     conn->request_end = (uint8_t)message->end;
     conn->request.data = data + message->start;
     conn->request.len = message->len;
@@ -213,14 +214,15 @@ static void refuse_input(struct conn *conn, enum frame_result result)
 void conn_serve(struct conn *conn, const struct conn_input *input)
 {
     const struct service *conf = conn->served->conf;
+    struct frame_input in = { &conf->framing, &conn->scan,       input->data,
+                              input->len,     conf->max_request, conn->ended };
     struct frame_message message = { 0 };
-    size_t used = 0;
     unsigned n = 0; /* answered at once */
 
     conn->serving = conn->unserved = true;
+    conn->needed = 0;
     while (conn->state == CONN_READING && !conn->closing && (conn->out.len == 0 || conn->corked)) {
-        enum frame_result result = frame_next(&conf->framing, &conn->scan, input->data + used,
-                                              input->len - used, conf->max_request, conn->ended, &message);
+        enum frame_result result = frame_next(&in, &message);
         if (result == FRAME_MORE) {
             conn->unserved = false;
             conn->needed = message.frame_len > UINT32_MAX ? UINT32_MAX : (uint32_t)message.frame_len;
@@ -230,12 +232,12 @@ void conn_serve(struct conn *conn, const struct conn_input *input)
             refuse_input(conn, result);
             break;
         }
-        begin_request(conn, input->data + used, &message);
+        begin_request(conn, in.data, &message);
         if (conn->state == CONN_HANDLING)
             break;
-        used += message.frame_len;
+        frame_take(&in, &message);
         n++;
-        if (used == input->len) {
+        if (in.len == 0) {
             conn->unserved = false;
             break;
         }
@@ -249,7 +251,7 @@ void conn_serve(struct conn *conn, const struct conn_input *input)
         conn->held = (uint32_t)message.frame_len;
         hold(conn);
     }
-    if (conn_keep(conn, input, used) < 0)
+    if (conn_keep(conn, input, input->len - in.len) < 0)
         conn_close(conn, CONN_END_MEMORY);
     else if (conn->state == CONN_HANDLING)
         conn->request.data = buf_data(&conn->in) + message.start;
@@ -262,7 +264,7 @@ void conn_settle(struct conn *conn)
     if (conn->state == CONN_CLOSED || conn->state == CONN_LINGERING)
         return;
     int r = conn_flush(conn);
-    if (r == 0 && conn->state != CONN_HANDLING)
+    if (r == 0 && conn->corked && conn->state != CONN_HANDLING)
         r = conn_uncork(conn);
     if (r < 0 && r != -EAGAIN) {
         conn_close(conn, CONN_END_NETWORK);
@@ -291,7 +293,7 @@ void conn_settle(struct conn *conn)
         conn_part(conn);
     } else {
         conn->state = CONN_READING;
-        if (conn_move(conn))
+        if (conn->served->moves && conn_move(conn))
             return;
         loop_change(loop, &conn->source, conn->starved ? 0 : EPOLLIN);
         conn_set_timing(conn, conn->in.len > 0 || conn->starved ? TIMING_REQUEST : TIMING_IDLE);
@@ -329,6 +331,7 @@ void conn_speak_first(struct conn *conn)
     conn->serving = true;
     begin_request(conn, "", &opening);
     conn->serving = false;
+    conn_begin_closing(conn, CONN_END_DONE);
     if (conn->state == CONN_HANDLING)
         hold(conn);
     else

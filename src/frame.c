@@ -17,13 +17,8 @@
 
 #define VARINT_MAX 10
 
-struct input {
-    const struct framing *f;
-    struct frame_scan *scan;
-    const char *data;
-    size_t len, max;
-    bool end;
-};
+/* The common way, a whole line, saves no registers for the others. */
+#define APART __attribute__((noinline))
 
 struct body {
     const struct framing *f;
@@ -45,10 +40,10 @@ static enum frame_result need(struct frame_message *ret, size_t frame_len)
 }
 
 /* The message is the LEN bytes at START, followed by TAIL bytes of framing; its length is known. */
-static enum frame_result announced(const struct input *in, size_t start, uint64_t len, size_t tail,
+static enum frame_result announced(const struct frame_input *in, size_t start, uint64_t len, size_t tail,
                                    struct frame_message *ret)
 {
-    if (len > in->max)
+    if (len > in->max || len > ANNOUNCED_MAX)
         return FRAME_TOO_LONG;
     ret->start = start;
     ret->len = len;
@@ -58,7 +53,7 @@ static enum frame_result announced(const struct input *in, size_t start, uint64_
 }
 
 /* The message is the first LEN bytes, and was found by its end. */
-static inline enum frame_result found(const struct input *in, size_t len, size_t frame_len,
+static inline enum frame_result found(const struct frame_input *in, size_t len, size_t frame_len,
                                       enum frame_end end, struct frame_message *ret)
 {
     if (len > in->max)
@@ -71,7 +66,7 @@ static inline enum frame_result found(const struct input *in, size_t len, size_t
 }
 
 /* No LF yet. A CR at the very end may be half of a line end: it is not counted yet and is looked at again. */
-static enum frame_result unfinished_line(const struct input *in, struct frame_message *ret)
+static APART enum frame_result unfinished_line(const struct frame_input *in, struct frame_message *ret)
 {
     bool half = !in->end && in->len > in->scan->seen && in->data[in->len - 1] == '\r';
     size_t len = in->len - half;
@@ -84,7 +79,7 @@ static enum frame_result unfinished_line(const struct input *in, struct frame_me
     return need(ret, 0);
 }
 
-static inline enum frame_result next_line(const struct input *in, struct frame_message *ret)
+static APART enum frame_result next_line(const struct frame_input *in, struct frame_message *ret)
 {
     const char *from = in->data + in->scan->seen;
     const char *lf = memchr(from, '\n', in->len - in->scan->seen);
@@ -106,19 +101,20 @@ static size_t half_delimiter(const struct framing *f, const char *data, size_t l
     return 0;
 }
 
-static enum frame_result next_delimiter(const struct input *in, struct frame_message *ret)
+static enum frame_result next_delimiter(const struct frame_input *in, struct frame_message *ret)
 {
+    const struct framing *f = in->framing;
     const char *at =
-        memmem(in->data + in->scan->seen, in->len - in->scan->seen, in->f->delimiter, in->f->delimiter_len);
+        memmem(in->data + in->scan->seen, in->len - in->scan->seen, f->delimiter, f->delimiter_len);
     if (at) {
         size_t len = (size_t)(at - in->data);
-        return found(in, len, len + in->f->delimiter_len, FRAME_END_LF, ret);
+        return found(in, len, len + f->delimiter_len, FRAME_END_LF, ret);
     }
     if (in->end)
         return found(in, in->len, in->len, FRAME_END_LF, ret);
-    if (in->len > in->max && in->len - half_delimiter(in->f, in->data, in->len) > in->max)
+    if (in->len > in->max && in->len - half_delimiter(f, in->data, in->len) > in->max)
         return FRAME_TOO_LONG;
-    size_t again = in->f->delimiter_len - 1u;
+    size_t again = f->delimiter_len - 1u;
     mark_seen(in->scan, in->len < again ? 0 : in->len - again);
     return need(ret, 0);
 }
@@ -149,7 +145,7 @@ static size_t find_empty_line(const char *data, size_t len, size_t from, size_t 
     return end;
 }
 
-static enum frame_result next_block(const struct input *in, struct frame_message *ret)
+static enum frame_result next_block(const struct frame_input *in, struct frame_message *ret)
 {
     size_t at;
     size_t end = find_empty_line(in->data, in->len, in->scan->seen, &at);
@@ -163,14 +159,14 @@ static enum frame_result next_block(const struct input *in, struct frame_message
     return need(ret, 0);
 }
 
-static enum frame_result next_netstring(const struct input *in, struct frame_message *ret)
+static enum frame_result next_netstring(const struct frame_input *in, struct frame_message *ret)
 {
     size_t n = 0, i = 0;
     for (; i < in->len && in->data[i] >= '0' && in->data[i] <= '9'; i++) {
         if (i > 0 && n == 0)
             return FRAME_MALFORMED;
         n = n * 10 + (size_t)(in->data[i] - '0');
-        if (n > in->max)
+        if (n > in->max || n > ANNOUNCED_MAX)
             return FRAME_TOO_LONG;
     }
     if (i == in->len)
@@ -224,27 +220,28 @@ static int read_integer(enum frame_int type, const char *data, size_t len, uint6
     return (int)size;
 }
 
-static enum frame_result next_length(const struct input *in, struct frame_message *ret)
+static enum frame_result next_length(const struct frame_input *in, struct frame_message *ret)
 {
-    if (in->len <= in->f->offset)
+    const struct framing *f = in->framing;
+    if (in->len <= f->offset)
         return need(ret, 0);
     uint64_t n;
-    int size = read_integer(in->f->type, in->data + in->f->offset, in->len - in->f->offset, &n);
+    int size = read_integer(f->type, in->data + f->offset, in->len - f->offset, &n);
     if (size <= 0)
         return size == 0 ? need(ret, 0) : FRAME_MALFORMED;
-    size_t header = in->f->offset + (size_t)size;
-    if (__builtin_add_overflow(n, (int64_t)in->f->adjust, &n))
-        return in->f->adjust < 0 ? FRAME_MALFORMED : FRAME_TOO_LONG;
-    if (in->f->counts_whole && __builtin_sub_overflow(n, header, &n))
+    size_t header = f->offset + (size_t)size;
+    if (__builtin_add_overflow(n, (int64_t)f->adjust, &n))
+        return f->adjust < 0 ? FRAME_MALFORMED : FRAME_TOO_LONG;
+    if (f->counts_whole && __builtin_sub_overflow(n, header, &n))
         return FRAME_MALFORMED;
-    if (!in->f->whole_frame)
+    if (!f->whole_frame)
         return announced(in, header, n, 0, ret);
     if (__builtin_add_overflow(n, header, &n))
         return FRAME_TOO_LONG;
     return announced(in, 0, n, 0, ret);
 }
 
-/* Digits with blanks around them. Above MAX it stops counting, not reading. */
+/* Digits with blanks around them. Where no number fits any more it stops counting, not reading. */
 static enum frame_result read_content_length(const char *p, const char *end, size_t max, uint32_t *ret)
 {
     uint64_t n = 0;
@@ -257,7 +254,7 @@ static enum frame_result read_content_length(const char *p, const char *end, siz
     for (; p < end; p++) {
         if (*p < '0' || *p > '9')
             return FRAME_MALFORMED;
-        if (n <= max)
+        if (n <= UINT32_MAX)
             n = n * 10 + (uint64_t)(*p - '0');
     }
     if (n > max || n > UINT32_MAX)
@@ -287,7 +284,7 @@ static enum frame_result read_field(struct frame_scan *scan, const char *line, s
 }
 
 /* Takes one line of the header. FRAME_MESSAGE: there was one, and it is fine. */
-static enum frame_result take_header_line(struct frame_scan *scan, const struct input *in)
+static enum frame_result take_header_line(struct frame_scan *scan, const struct frame_input *in)
 {
     const char *lf = memchr(in->data + scan->searched, '\n', in->len - scan->searched);
     size_t taken = lf ? (size_t)(lf - in->data) + 1 : in->len;
@@ -307,7 +304,7 @@ static enum frame_result take_header_line(struct frame_scan *scan, const struct 
     return scan->has_body ? FRAME_MESSAGE : FRAME_MALFORMED;
 }
 
-static enum frame_result next_content_length(const struct input *in, struct frame_message *ret)
+static enum frame_result next_content_length(const struct frame_input *in, struct frame_message *ret)
 {
     while (!in->scan->in_body) {
         enum frame_result r = take_header_line(in->scan, in);
@@ -319,12 +316,12 @@ static enum frame_result next_content_length(const struct input *in, struct fram
     return announced(in, in->scan->seen, in->scan->body, 0, ret);
 }
 
-static enum frame_result next_fixed(const struct input *in, struct frame_message *ret)
+static enum frame_result next_fixed(const struct frame_input *in, struct frame_message *ret)
 {
-    return announced(in, 0, in->f->size, 0, ret);
+    return announced(in, 0, in->framing->size, 0, ret);
 }
 
-static enum frame_result next_close(const struct input *in, struct frame_message *ret)
+static enum frame_result next_close(const struct frame_input *in, struct frame_message *ret)
 {
     if (in->end)
         return found(in, in->len, in->len, FRAME_END_LF, ret);
@@ -338,12 +335,12 @@ static void put_line_end(struct frame_dress *d, enum frame_end end)
     d->tail[d->tail_len++] = '\n';
 }
 
-static inline int dress_line(const struct body *b, struct frame_dress *ret)
+static inline int dress_line(enum frame_end end, const char *data, size_t len, struct frame_dress *ret)
 {
-    if (memchr(b->data, '\n', b->len))
+    if (memchr(data, '\n', len))
         return -EBADMSG;
-    if (b->end != FRAME_END_NONE)
-        put_line_end(ret, b->end);
+    if (end != FRAME_END_NONE)
+        put_line_end(ret, end);
     return 0;
 }
 
@@ -434,8 +431,9 @@ static int dress_length(const struct body *b, struct frame_dress *ret)
 {
     if (b->f->whole_frame) {
         struct frame_scan scan = { 0 };
+        const struct frame_input in = { b->f, &scan, b->data, b->len, SIZE_MAX, true };
         struct frame_message m;
-        enum frame_result r = frame_next(b->f, &scan, b->data, b->len, SIZE_MAX, true, &m);
+        enum frame_result r = frame_next(&in, &m);
         return r == FRAME_MESSAGE && m.frame_len == b->len ? 0 : -EBADMSG;
     }
     uint64_t n = b->len;
@@ -461,7 +459,7 @@ static int dress_close(const struct body *b, struct frame_dress *ret)
 
 /* FRAME_LINE, the common one, is called without its row. */
 static const struct {
-    enum frame_result (*next)(const struct input *in, struct frame_message *ret);
+    enum frame_result (*next)(const struct frame_input *in, struct frame_message *ret);
     int (*dress)(const struct body *b, struct frame_dress *ret);
 } kinds[] = {
     [FRAME_DELIMITER] = { next_delimiter, dress_delimiter },
@@ -473,27 +471,32 @@ static const struct {
     [FRAME_CLOSE] = { next_close, dress_close },
 };
 
-enum frame_result frame_next(const struct framing *f, struct frame_scan *scan, const char *data, size_t len,
-                             size_t max, bool end, struct frame_message *ret)
+enum frame_result frame_next(const struct frame_input *in, struct frame_message *ret)
 {
-    const struct input in = { f, scan, data, len, max < ANNOUNCED_MAX ? max : ANNOUNCED_MAX, end };
-
-    assert(scan->seen <= len);
-    if (len == 0)
+    assert(in->scan->seen <= in->len);
+    if (in->len == 0)
         return need(ret, 0);
-    if (f->kind == FRAME_LINE)
-        return next_line(&in, ret);
-    enum frame_result r = kinds[f->kind].next(&in, ret);
-    return r == FRAME_MORE && end ? FRAME_MALFORMED : r;
+    if (in->framing->kind == FRAME_LINE)
+        return next_line(in, ret);
+    enum frame_result r = kinds[in->framing->kind].next(in, ret);
+    return r == FRAME_MORE && in->end ? FRAME_MALFORMED : r;
+}
+
+static APART int dress_other(const struct framing *f, enum frame_end end, const char *data, size_t len,
+                             struct frame_dress *ret)
+{
+    const struct body b = { f, end, data, len };
+
+    return kinds[f->kind].dress(&b, ret);
 }
 
 int frame_dress(const struct framing *f, enum frame_end end, const char *data, size_t len,
                 struct frame_dress *ret)
 {
-    const struct body b = { f, end, len > 0 ? data : "", len };
-
+    if (len == 0)
+        data = "";
     ret->head_len = ret->tail_len = 0;
     if (f->kind == FRAME_LINE)
-        return dress_line(&b, ret);
-    return kinds[f->kind].dress(&b, ret);
+        return dress_line(end, data, len, ret);
+    return dress_other(f, end, data, len, ret);
 }

@@ -107,16 +107,30 @@ struct frame_message {
     enum frame_end end; /* line and block; FRAME_END_LF otherwise */
 };
 
+/* What a message is looked for in; borrows all. */
+struct frame_input {
+    const struct framing *framing;
+    struct frame_scan *scan;
+    const char *data; /* all that arrived since the last message; may be NULL when there is nothing */
+    size_t len;       /* at most UINT32_MAX */
+    size_t max;       /* bounds the message (its len, not its framing), in bytes; SIZE_MAX is no bound */
+    bool end;         /* nothing follows */
+};
+
 /*
- * Looks for a message at the front of DATA, which is all that arrived since the last one, at most UINT32_MAX
- * bytes; DATA may be NULL when LEN is 0. MAX bounds the message (its len, not its framing); SIZE_MAX is no
- * bound. END: nothing follows DATA. Of the LEN bytes, those before scan->seen are not read again, and of the
- * others only a few: a caller may offer a message byte by byte. FRAME_TOO_LONG and FRAME_MALFORMED come with
- * the byte that shows them, and are final. *RET is set for FRAME_MESSAGE and FRAME_MORE. After FRAME_MESSAGE
- * the caller zeroes *SCAN.
+ * Looks for a message at the front of the input. Of its bytes, those before scan->seen are not read again,
+ * and of the others only a few: a caller may offer a message byte by byte. FRAME_TOO_LONG and FRAME_MALFORMED
+ * come with the byte that shows them, and are final. *RET is set for FRAME_MESSAGE and FRAME_MORE.
  */
-enum frame_result frame_next(const struct framing *f, struct frame_scan *scan, const char *data, size_t len,
-                             size_t max, bool end, struct frame_message *ret);
+enum frame_result frame_next(const struct frame_input *in, struct frame_message *ret);
+
+/* After FRAME_MESSAGE: it is taken, what is left of the input follows it. */
+static inline void frame_take(struct frame_input *in, const struct frame_message *message)
+{
+    *in->scan = (struct frame_scan){ 0 };
+    in->data += message->frame_len;
+    in->len -= message->frame_len;
+}
 
 /* What stands around a message on the wire. */
 struct frame_dress {

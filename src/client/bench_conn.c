@@ -257,29 +257,30 @@ static bool keep(struct bench_conn *conn, const char *data, size_t len)
 /* Takes the replies at the front of DATA. False when the connection failed. */
 static bool take_replies(struct bench_conn *conn, const char *data, size_t len, uint64_t now)
 {
-    const struct framing *framing = &conn->load->plan->target.framing;
+    struct frame_input in = {
+        &conn->load->plan->target.framing, &conn->scan, data, len, REPLY_MAX, conn->ended
+    };
     struct frame_message m = { 0 };
     enum frame_result result = FRAME_MORE;
 
     conn->needed = 0;
     while (conn->in_flight > 0) {
-        result = frame_next(framing, &conn->scan, data, len, REPLY_MAX, conn->ended, &m);
+        result = frame_next(&in, &m);
         if (result != FRAME_MESSAGE)
             break;
-        conn->scan = (struct frame_scan){ 0 };
-        take_reply(conn, data + m.start, m.len, m.frame_len, now);
-        data += m.frame_len;
-        len -= m.frame_len;
+        const char *reply = in.data + m.start;
+        frame_take(&in, &m);
+        take_reply(conn, reply, m.len, m.frame_len, now);
     }
     if (result == FRAME_MORE)
         conn->needed = conn->in_flight > 0 ? m.frame_len : 0;
     if (result == FRAME_MORE && conn->ended && conn->in_flight > 0) {
         bench_conn_fail(conn, BENCH_CLOSED);
-    } else if ((result != FRAME_MORE && result != FRAME_MESSAGE) || (conn->in_flight == 0 && len > 0)) {
+    } else if ((result != FRAME_MORE && result != FRAME_MESSAGE) || (conn->in_flight == 0 && in.len > 0)) {
         if (conn->in_flight == 0)
             count_failure(conn->load, now, BENCH_MALFORMED);
         bench_conn_fail(conn, conn->ended ? BENCH_CLOSED : BENCH_MALFORMED);
-    } else if (!keep(conn, data, len)) {
+    } else if (!keep(conn, in.data, in.len)) {
         bench_conn_fail(conn, BENCH_NETWORK);
     } else {
         return true;

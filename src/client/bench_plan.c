@@ -85,9 +85,11 @@ static int expect_echo(struct bench_plan *plan, const char *message)
 {
     struct frame_message m = { .len = plan->message_len };
     struct frame_scan scan = { 0 };
+    const struct frame_input in = {
+        &plan->target.framing, &scan, plan->wire, plan->frame_len, SIZE_MAX, true
+    };
 
-    if (!plan->target.datagrams && frame_next(&plan->target.framing, &scan, plan->wire, plan->frame_len,
-                                              SIZE_MAX, true, &m) != FRAME_MESSAGE)
+    if (!plan->target.datagrams && frame_next(&in, &m) != FRAME_MESSAGE)
         return -EBADMSG;
     plan->expected = malloc(m.len + 1);
     if (!plan->expected)

@@ -109,13 +109,18 @@ static bool next_message(struct source *s, struct source_item *item)
 {
     static const struct framing lines = { .kind = FRAME_LINE };
     bool is_line = s->kind == SOURCE_LINES;
+    const struct frame_input in = { .framing = is_line ? &lines : s->framing,
+                                    .scan = &s->scan,
+                                    .data = buf_data(&s->buf),
+                                    .len = s->buf.len,
+                                    .max = BUF_MAX / 2,
+                                    .end = s->ended };
     struct frame_message m;
     enum frame_result result;
 
     if (s->buf.len == 0)
         return false;
-    result = frame_next(is_line ? &lines : s->framing, &s->scan, buf_data(&s->buf), s->buf.len, BUF_MAX / 2,
-                        s->ended, &m);
+    result = frame_next(&in, &m);
     if (result == FRAME_MORE)
         return false;
     if (result != FRAME_MESSAGE) {

@@ -176,8 +176,14 @@ enum frame_result talk_next(struct talk *talk, struct frame_message *ret)
         return next_bytes(talk, talk->in.len, ret);
     if (talk->in.len == 0)
         return FRAME_MORE;
-    return frame_next(talk->framing, &talk->scan, buf_data(&talk->in), talk->in.len, BUF_MAX / 2,
-                      talk->in_ended, ret);
+
+    const struct frame_input in = { .framing = talk->framing,
+                                    .scan = &talk->scan,
+                                    .data = buf_data(&talk->in),
+                                    .len = talk->in.len,
+                                    .max = BUF_MAX / 2,
+                                    .end = talk->in_ended };
+    return frame_next(&in, ret);
 }
 
 void talk_drop(struct talk *talk, const struct frame_message *m)

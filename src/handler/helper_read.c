@@ -48,13 +48,12 @@ static bool take_reply(struct helper *helper, uint64_t taken, const char *data, 
 static size_t take_replies(struct helper *helper, const char *data, size_t len, unsigned *ret_n)
 {
     struct pool *pool = helper->pool;
+    struct frame_input in = { &pool->framing, &helper->scan, data, len, pool->max_message, false };
     uint64_t taken = helper_taken_bytes(helper);
-    size_t used = 0;
 
     for (*ret_n = 0;; ++*ret_n) {
         struct frame_message message;
-        enum frame_result result = frame_next(&pool->framing, &helper->scan, data + used, len - used,
-                                              pool->max_message, false, &message);
+        enum frame_result result = frame_next(&in, &message);
         if (result == FRAME_MORE)
             break;
         if (result != FRAME_MESSAGE) {
@@ -63,14 +62,14 @@ static size_t take_replies(struct helper *helper, const char *data, size_t len, 
                                                  : "wrote what is no reply in its framing");
             break;
         }
-        helper->scan = (struct frame_scan){ 0 };
-        used += message.frame_len;
-        if (!take_reply(helper, taken, data + used - message.frame_len + message.start, message.len))
+        const char *reply = in.data + message.start;
+        frame_take(&in, &message);
+        if (!take_reply(helper, taken, reply, message.len))
             break;
     }
-    if (used < len && !pool->json && is_unasked(helper, taken))
+    if (in.len > 0 && !pool->json && is_unasked(helper, taken))
         helper_kill(helper, REQUEST_FAILED_HANDLER, "wrote without being asked");
-    return used;
+    return len - in.len;
 }
 
 static bool others_have_work(const struct helper *helper)

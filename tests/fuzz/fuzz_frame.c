@@ -62,7 +62,8 @@ static enum frame_result next(const struct framing *f, struct frame_scan *scan, 
     memcpy(copy, data, len);
     ASAN_POISON_MEMORY_REGION(arena, (size_t)(copy - arena) + scan->seen);
     ASAN_POISON_MEMORY_REGION(copy + len, sizeof(arena) - len - (size_t)(copy - arena));
-    enum frame_result r = frame_next(f, scan, copy, len, max, end, ret);
+    const struct frame_input in = { f, scan, copy, len, max, end };
+    enum frame_result r = frame_next(&in, ret);
     ASAN_UNPOISON_MEMORY_REGION(arena, sizeof(arena));
     return r;
 }

@@ -32,7 +32,8 @@ static enum frame_result next_of_copy(const struct framing *f, struct frame_scan
     char *copy = malloc(len > 0 ? len : 1);
     assert_non_null(copy);
     memcpy(copy, data, len);
-    enum frame_result r = frame_next(f, scan, copy, len, max, end, ret);
+    const struct frame_input in = { f, scan, copy, len, max, end };
+    enum frame_result r = frame_next(&in, ret);
     free(copy);
     return r;
 }
@@ -437,7 +438,8 @@ static void test_no_bytes_are_no_message(void **state)
         struct framing f = framing(words[i]);
         struct frame_scan scan = { 0 };
         struct frame_message m = { .frame_len = 77 };
-        assert_int_equal(frame_next(&f, &scan, NULL, 0, 0, true, &m), FRAME_MORE);
+        const struct frame_input in = { &f, &scan, NULL, 0, 0, true };
+        assert_int_equal(frame_next(&in, &m), FRAME_MORE);
         assert_int_equal(m.frame_len, 0);
     }
 }
@@ -456,8 +458,9 @@ static void test_work_is_linear_however_slowly_a_message_comes(void **state)
         struct framing f = framing(words[i]);
         struct frame_scan scan = { 0 };
         struct frame_message m;
-        for (size_t n = 1; n <= len; n++)
-            assert_true(frame_next(&f, &scan, data, n, len, false, &m) == FRAME_MORE);
+        struct frame_input in = { &f, &scan, data, 0, len, false };
+        while (++in.len <= len)
+            assert_true(frame_next(&in, &m) == FRAME_MORE);
         assert_true(f.kind == FRAME_CLOSE || scan.seen + FRAME_DELIMITER_MAX >= len);
     }
     free(data);
@@ -472,8 +475,10 @@ static void test_endless_line_is_refused_at_its_first_byte_too_many(void **state
     struct frame_message m;
     static char data[65537];
     memset(data, 'a', sizeof(data));
-    assert_int_equal(frame_next(&f, &scan, data, 65536, 65536, false, &m), FRAME_MORE);
-    assert_int_equal(frame_next(&f, &scan, data, 65537, 65536, false, &m), FRAME_TOO_LONG);
+    struct frame_input in = { &f, &scan, data, 65536, 65536, false };
+    assert_int_equal(frame_next(&in, &m), FRAME_MORE);
+    in.len++;
+    assert_int_equal(frame_next(&in, &m), FRAME_TOO_LONG);
 }
 
 int main(void)
