@@ -149,7 +149,7 @@ bool served_allows(const struct served *served, const struct addr *peer);
  */
 #define SERVED_LINES_PER_SECOND 50
 void served_log(struct served *served, enum service_log what, const char *id, const struct addr *peer,
-                const char *format, ...) __attribute__((format(printf, 5, 6)));
+                const char *format, ...) __attribute__((cold, format(printf, 5, 6)));
 
 /* No request is waited for any more. */
 static inline bool served_leaves(const struct served *served)
