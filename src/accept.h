@@ -2,9 +2,10 @@
  * The listening sockets of a service as one worker takes connections from them.
  *
  * Workers share a listener with EPOLLEXCLUSIVE: a new connection wakes one of them, and the kernel prefers
- * the one at the front of the queue. A worker with more than its share goes to the end of that queue after
- * each connection; it never leaves altogether, so nothing is ever waited for in vain. At a limit a worker
- * takes no more connections until one ends; they wait in the backlog. Runs in a worker.
+ * the one at the front of the queue. A worker with a little more than its share goes to the end of that queue
+ * after each connection; one with far more leaves for two milliseconds and joins again by a timer, so that
+ * nothing waits longer than that. At a limit a worker takes no more connections until one ends; they wait in
+ * the backlog. Runs in a worker.
  */
 #ifndef SOCKD_ACCEPT_H
 #define SOCKD_ACCEPT_H
@@ -17,7 +18,7 @@ struct acceptor {
     struct list link; /* for the worker */
     struct served *served;
     const struct listener *listener; /* borrows */
-    struct loop_timer timer;         /* while it is paused */
+    struct loop_timer timer;         /* when it joins again: it is paused, or rests */
     bool paused, left;
     uint64_t told_failure_ms; /* why accept(2) failed; 0: never */
     bool removed;             /* nobody will listen here any more */

@@ -1,10 +1,8 @@
-/* Services, workers, connections, the configuration: as text for people, and as JSON whose names are stable.
- */
+/* Services, workers, helpers, the configuration: as text for people, and as JSON whose names are stable. */
 #include "command_view.h"
 
 #include "base/text.h"
 #include "base/usage.h"
-#include "census.h"
 #include "frame.h"
 #include "status.h"
 #include "table.h"

@@ -70,7 +70,7 @@ struct conn {
     bool named : 1;          /* the handler knows its number */
     uint8_t why : 5;         /* enum conn_end, once it is closing */
     bool corked : 1;  /* one of work->corked: `out` is what we hold back, not what the client has not taken */
-    bool serving : 1; /* inside serve_input(): a reply does not need to wake anything */
+    bool serving : 1; /* inside conn_serve() or conn_speak_first(): a reply does not need to wake anything */
     bool ended : 1;   /* the client ended its side */
     bool closing : 1; /* no more requests; ends when all is sent */
     bool counted_source : 1;

@@ -2,12 +2,12 @@
  * A generation: a configuration with the spawner, if it needs one, and the workers that run it. Runs in the
  * master. What it is made of never changes; a reload builds a new one beside the old.
  *
- *              all workers ready           a newer one serves
- *   STARTING ---------------------> SERVING ------------------> RETIRING ---.
- *      |  on_ready, generation_commit  |     generation_retire              | the last process is gone
- *      |                               |                                    +-----------------> on_gone,
- * freed |  a worker died: on_failed,    |     generation_drain               |
- *      '-------> RETIRING              '----------------------> DRAINING ---'
+ *              all workers ready             a newer one serves
+ *   STARTING -----------------------> SERVING ----------------> RETIRING ---.
+ *      |   on_ready, generation_commit   |   generation_retire              |  the last process is gone:
+ *      |                                 |                                  +--> on_gone, freed
+ *      |   a worker died: on_failed      |   generation_drain               |
+ *      '------> RETIRING                 '--------------------> DRAINING ---'
  *
  * The first generation of a daemon is patient: there is none to fall back to, so its workers are tried again,
  * with pauses, instead of on_failed.

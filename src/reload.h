@@ -2,12 +2,16 @@
  * A reload: the new generation is built beside the old one, then committed or rolled back, whole. Runs in the
  * master, from the loop; nobody waits for it but the one who asked.
  *
- *   idle --ask--> loading --> [waiting: GENERATIONS_MAX live] --> naming --> starting --on_ready--> leaving
- * --> idle |                                              |           |
- *                    '-- bad configuration --------------- failed <-+- no host, '-- a worker died
- *                                                                      no listener
+ *                     one is gone
+ *            .---------------------------- waiting
+ *            v     GENERATIONS_MAX live       ^
+ *   idle -> loading --------------------------'
+ *            |   '----------> naming -----> starting -----> leaving -----> idle
+ *            | bad              | no way      | no listener,
+ *            | configuration    | to ask      | a worker died
+ *            '------------------+-------------+-----------> failed ------> idle
  *
- * It is done when the old workers have left the listeners, so that who connects after the answer meets the
+ * Who waits reads the file anew, since it may have changed. It is done when the old workers have left the listeners, so that who connects after the answer meets the
  * new ones.
  *
  * One runs at a time. Those who ask meanwhile get the result of one more, which begins when this one ended.

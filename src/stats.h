@@ -125,7 +125,7 @@ struct stats_page {
     stats_number memory;                             /* bytes of buffers */
     stats_number jobs;                               /* connections and datagrams ever taken */
     stats_number listening;                          /* 1 while it takes new connections */
-    struct stats_service service[CONF_SERVICES_MAX]; /* by slot, see stats_slots */
+    struct stats_service service[CONF_SERVICES_MAX]; /* by slot, see stats_take_slot() */
     struct stats_sources connected;                  /* open connections by source */
     struct stats_sources sending;                    /* datagrams of this second by source */
     stats_number log_untold;                         /* lines that the log lost, and that are not told yet */

@@ -32,7 +32,7 @@ void status_init(struct status *status, const struct generations *generations, c
 /* Judges anew, and counts what only the master can see; before it is told. */
 void status_look(struct status *status);
 
-/* Judges anew; called after every turn of the loop, so that SINCE is right. */
+/* Judges anew; called whenever something changed, so that SINCE is right. */
 void status_judge(struct status *status);
 
 /* "generation 3: 2 workers, 17 connections, 1204 requests"; led by why where it is not well. Returns BUF. */

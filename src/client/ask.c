@@ -185,7 +185,7 @@ static int take_code(struct ask *ask)
     return (int)code;
 }
 
-/* What the daemon has to say before its answer comes goes to the user. */
+/* What the daemon has to say before its answer comes. */
 static void take_notes(struct ask *ask)
 {
     const char *data, *end;
@@ -196,8 +196,8 @@ static void take_notes(struct ask *ask)
         char safe[CONTROL_NOTE_MAX];
 
         text_make_safe(safe, sizeof(safe), data + 1, len - 1);
-        if (!ask->options->quiet)
-            say("%s", safe + strspn(safe, " "));
+        if (ask->on_note)
+            ask->on_note(safe + strspn(safe, " "));
         buf_consume(&ask->answer, &ask->account, len + 1);
     }
 }

@@ -4,7 +4,8 @@
  *
  *   idle --ask_start--> asking --ask_work--> idle, with an answer or a reason why there is none
  *
- * Nothing here speaks to the user: what went wrong is text for the caller.
+ * Nothing here speaks to the user: what went wrong, and what the daemon says before its answer, is text for the
+ * caller.
  */
 #ifndef SOCKD_CLIENT_ASK_H
 #define SOCKD_CLIENT_ASK_H
@@ -24,8 +25,9 @@ enum {
 };
 
 struct ask {
-    const struct options *options; /* borrows; which daemon is meant */
-    uint64_t timeout_ms;           /* for all of it; 0: no limit */
+    const struct options *options;     /* borrows; which daemon is meant */
+    uint64_t timeout_ms;               /* for all of it; 0: no limit */
+    void (*on_note)(const char *text); /* what comes before the answer, a line at a time; NULL: not wanted */
     uint64_t start_ns;
     int fd; /* owns; -1 while idle */
     struct account account;
@@ -49,7 +51,7 @@ int ask_left_ms(const struct ask *ask);
 /* Forgets what was asked. */
 void ask_stop(struct ask *ask);
 
-/* All of it, however long it takes. 0 or -1 as above. */
+/* All of it, within the timeout. 0 or -1 as above. */
 int ask_whole(struct ask *ask, const char *line);
 
 #endif

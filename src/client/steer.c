@@ -42,15 +42,9 @@ static int print_answer(const struct ask *ask, bool is_status)
     return EXIT_REFUSED;
 }
 
-/* These may rightly: a reload until all is ready, a check until names are resolved. */
-static bool takes_long(const char *command)
+static void say_note(const char *text)
 {
-    static const char *const commands[] = { "reload", "check", "restart", "stop", "upgrade" };
-
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++)
-        if (strcmp(command, commands[i]) == 0)
-            return true;
-    return false;
+    say("%s", text);
 }
 
 int steer_run(struct options *o)
@@ -61,8 +55,17 @@ int steer_run(struct options *o)
 
     if (make_line(line, sizeof(line), o) < 0)
         return say_misuse("the words after %s are too long", o->command);
-    ask_init(&ask, o, o->timeout_given || !takes_long(o->command) ? o->timeout_ms : 0);
+    ask_init(&ask, o, o->timeout_ms);
+    if (!o->quiet)
+        ask.on_note = say_note;
     int status = ask_whole(&ask, line) < 0 ? say_unanswered(&ask, is_status) : print_answer(&ask, is_status);
     ask_done(&ask);
     return status;
+}
+
+int steer_wait(struct options *o)
+{
+    if (!o->timeout_given)
+        o->timeout_ms = 0;
+    return steer_run(o);
 }

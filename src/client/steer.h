@@ -6,5 +6,7 @@
 
 /* The exit status. */
 int steer_run(struct options *o);
+/* The same for what is answered when it is done: that has no limit of time unless one is given. */
+int steer_wait(struct options *o);
 
 #endif

@@ -1,7 +1,8 @@
 /*
  * What the files of the handler "helper" share: helper.c (the handler: queue and dealing), helper_life.c
- * (start, proof, death), helper_line.c (bytes to one helper), helper_read.c (bytes from it), helper_blame.c
- * (what its end says of it), helper_roll.c (replacement by hand).
+ * (start, proof, death), helper_line.c (bytes to one helper), helper_read.c (bytes from it),
+ * helper_json_line.c (what the json protocol does otherwise), helper_blame.c (what its end says of it),
+ * helper_roll.c (replacement by hand).
  */
 #ifndef SOCKD_HANDLER_HELPER_POOL_H
 #define SOCKD_HANDLER_HELPER_POOL_H

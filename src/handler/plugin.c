@@ -1,6 +1,6 @@
 /*
- * Plug-ins: begun, called, ended; see sockd-plugin.h for what they are promised, and
- * handler.h for what is promised of them. Runs in a worker, and plugin_try() in a child of `sockd --check`.
+ * Plug-ins: begun, called, ended; see sockd-plugin.h for what they are promised, and handler.h for what is
+ * promised of them. Runs in a worker, and plugin_rehearse() in a child of the master (trial.c).
  *
  * A plug-in that cannot be used is trouble of its service alone: its requests fail, and it is tried again
  * with pauses, since what its `init` lacks may come. One that crashes takes the worker with it.

@@ -751,6 +751,17 @@ class SteerTest(ClientTest):
         self.assert_refused(self.ctl("-w", "100ms", "status"), "did not answer within 100ms")
         hold.set()
 
+    def test_only_what_is_answered_when_it_is_done_waits_for_ever(self):
+        hold = threading.Event()
+        self.serve_with(lambda sock: hold.wait(3 * TIMEOUT), count=2, family=socket.AF_UNIX,
+                        address=os.path.join(self.dir, "control.sock"))
+        reload = subprocess.Popen([SOCKCTL, "--control", os.path.join(self.dir, "control.sock"), "reload"],
+                                  stderr=subprocess.PIPE, text=True)
+        self.assert_refused(self.ctl("stop"), "did not answer within 10s")
+        self.assertIsNone(reload.poll())
+        hold.set()
+        self.assertIn("ended before it answered", reload.communicate(timeout=TIMEOUT)[1])
+
     def test_the_runtime_directory_is_looked_at_first(self):
         self.daemon(b"0 5\nfine\n")
         done = self.sockctl("status", env={"RUNTIME_DIRECTORY": self.dir + ":/other"})
