@@ -57,7 +57,7 @@ int channel_send_fd(int fd, enum channel_word word, uint32_t value, int descript
     return send_message(fd, &message, descriptor);
 }
 
-int channel_receive_fd(int fd, struct channel_message *ret, int *ret_fd)
+int channel_receive(int fd, struct channel_message *ret, int *ret_fd)
 {
     struct channel_message message;
     struct iovec part = { .iov_base = &message, .iov_len = sizeof(message) };
@@ -75,9 +75,4 @@ int channel_receive_fd(int fd, struct channel_message *ret, int *ret_fd)
     if (ret_fd)
         *ret_fd = descriptor;
     return 1;
-}
-
-int channel_receive(int fd, struct channel_message *ret)
-{
-    return channel_receive_fd(fd, ret, NULL);
 }

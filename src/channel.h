@@ -110,10 +110,9 @@ int channel_send_set(int fd, enum channel_word word, const bool *set, size_t n);
 int channel_send_fd(int fd, enum channel_word word, uint32_t value, int descriptor);
 /*
  * 1 with a message; 0 at the end of file; -EAGAIN when there is none; -EPROTO for a packet of another size;
- * else -errno. A descriptor that came with it is closed.
+ * else -errno. *RET_FD is the descriptor that came with the message (the caller's, close-on-exec), or -1; it
+ * is closed when RET_FD is NULL.
  */
-int channel_receive(int fd, struct channel_message *ret);
-/* The same; *RET_FD is the descriptor that came with the message (the caller's, close-on-exec), or -1. */
-int channel_receive_fd(int fd, struct channel_message *ret, int *ret_fd);
+int channel_receive(int fd, struct channel_message *ret, int *ret_fd);
 
 #endif

@@ -1,7 +1,6 @@
 /* What each command does; those that change something are for those who may (control_may_change). */
 #include "command.h"
 
-#include "base/log.h"
 #include "base/text.h"
 #include "command_change.h"
 #include "command_service.h"
@@ -51,7 +50,7 @@ static char *check_text(const struct complaints *c, const char *file)
     if (!out)
         return NULL;
     for (const struct complaint *it = c->first; it; it = it->next)
-        fprintf(out, "%s%s\n", it->fatal ? "" : "warning: ", it->text);
+        fprintf(out, "%s%s\n", complaint_is_fatal(it) ? "" : "warning: ", it->text);
     if (c->n_fatal == 0)
         fprintf(out, "%s: well\n", file);
     if (fclose(out) == 0)

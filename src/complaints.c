@@ -45,12 +45,10 @@ static void append(struct complaints *c, int level, const char *text, size_t len
     struct complaint *complaint = malloc(sizeof(*complaint) + size);
 
     c->n_fatal += level == LOG_ERR;
-    c->n_warnings += level == LOG_WARNING;
     if (!complaint)
         return;
     complaint->next = NULL;
     complaint->level = level;
-    complaint->fatal = level == LOG_ERR;
     text_make_safe(complaint->text, size, text, len);
     *c->tail = complaint;
     c->tail = &complaint->next;

@@ -7,17 +7,17 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <syslog.h>
 
 struct complaint {
     struct complaint *next;
-    int level;  /* LOG_ERR; LOG_WARNING; LOG_NOTICE: nothing is wrong */
-    bool fatal; /* an error */
+    int level; /* LOG_ERR; LOG_WARNING; LOG_NOTICE: nothing is wrong */
     char text[];
 };
 
 struct complaints {
     struct complaint *first, **tail;
-    size_t n_fatal, n_warnings;
+    size_t n_fatal;
 };
 
 /* Where a key is written: "services.echo." in the main file, "" in a file of the directory. */
@@ -25,6 +25,11 @@ struct place {
     const char *file;
     const char *prefix;
 };
+
+static inline bool complaint_is_fatal(const struct complaint *c)
+{
+    return c->level == LOG_ERR;
+}
 
 void complaints_init(struct complaints *c);
 void complaints_done(struct complaints *c);

@@ -2,8 +2,6 @@
  * manual. */
 #include "conf_key.h"
 
-#include "base/text.h"
-
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,8 +4,6 @@
 #include "conf_key.h"
 #include "conf_text.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 static const struct conf_key host_key = {

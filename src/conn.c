@@ -2,11 +2,9 @@
 #include "conn.h"
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/text.h"
 #include "log_ids.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -337,7 +335,7 @@ int conn_open(struct served *served, int fd, const struct addr *peer, const stru
     return 0;
 }
 
-/* conn_resume() has yet to send what is queued for it, or to serve what it has sent. */
+/* on_resume() in conn_request.c has yet to send what is queued for it, or to serve what it has sent. */
 static bool is_resuming(const struct conn *conn)
 {
     return !conn->starved && !list_empty(&conn->work_link);

@@ -239,10 +239,4 @@ int conn_uncork(struct conn *conn);
 /* It is closed: nothing is held back for it any more. */
 void conn_forget_cork(struct conn *conn);
 
-/* Reads no more until memory is free (max_memory). */
-void conn_starve(struct conn *conn);
-/* The timers of work->resumed and work->starved. */
-void conn_resume(struct loop_timer *timer);
-void conn_relieve(struct loop_timer *timer);
-
 #endif

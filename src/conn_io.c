@@ -20,6 +20,74 @@
 #define CORK_MS    2
 #define CORK_BYTES (16 * 1024)
 
+static struct conn *find_largest(struct work *work)
+{
+    struct conn *largest = NULL;
+    size_t most = 0;
+
+    list_for_each (s, &work->served) {
+        list_for_each (c, &container_of(s, struct served, link)->conns) {
+            struct conn *conn = container_of(c, struct conn, link);
+            size_t size = (size_t)conn->in.cap + conn->out.cap;
+
+            if (size > most) {
+                most = size;
+                largest = conn;
+            }
+        }
+    }
+    return largest;
+}
+
+/* Ends the largest messages until an eighth of the memory is free. */
+static void end_largest(struct work *work)
+{
+    struct conn *conn;
+
+    while (account_exceeded(&work->memory, work->memory.limit / 8) && (conn = find_largest(work)))
+        conn_close(conn, CONN_END_MEMORY);
+}
+
+static void on_relief(struct loop_timer *timer)
+{
+    struct work *work = container_of(timer, struct work, starved_timer);
+    uint64_t now = loop_now(work->loop);
+
+    if (account_exceeded(&work->memory, work->memory.limit / 8) && now - work->starved_since >= PATIENT_MS)
+        end_largest(work);
+    if (account_exceeded(&work->memory, work->memory.limit / 8)) {
+        loop_timer_set(work->loop, timer, now + RELIEF_MS, on_relief);
+        return;
+    }
+    list_for_each (it, &work->starved) {
+        struct conn *conn = container_of(it, struct conn, work_link);
+
+        list_remove(it);
+        conn->starved = false;
+        if (conn->state == CONN_READING)
+            loop_change(work->loop, &conn->source, EPOLLIN);
+    }
+    list_for_each (it, &work->served)
+        stats_set(&container_of(it, struct served, link)->stats->starved_since, 0);
+}
+
+/* Reads no more until memory is free (max_memory). */
+static void starve(struct conn *conn)
+{
+    struct work *work = conn->served->work;
+
+    conn->starved = true;
+    if (stats_get(&conn->served->stats->starved_since) == 0)
+        stats_set(&conn->served->stats->starved_since, loop_now(work->loop));
+    loop_change(work->loop, &conn->source, 0);
+    if (list_empty(&work->starved)) {
+        work->starved_since = loop_now(work->loop);
+        loop_timer_set(work->loop, &work->starved_timer, loop_now(work->loop) + RELIEF_MS, on_relief);
+    }
+    list_remove(&conn->work_link);
+    list_append(&work->starved, &conn->work_link);
+}
+
 /* How many bytes came, 0 at the end of input; -EAGAIN, or the network's -errno. */
 static ssize_t receive(struct conn *conn, char *to, size_t room, int flags)
 {
@@ -48,7 +116,7 @@ static int read_scratch(struct conn *conn, struct conn_input *ret)
 
     if (kept > 0) {
         if (account_exceeded(&work->memory, WORK_SCRATCH - kept)) {
-            conn_starve(conn);
+            starve(conn);
             return 0;
         }
         memcpy(work->in, buf_data(&conn->in), kept);
@@ -87,7 +155,7 @@ static int read_buffer(struct conn *conn, struct conn_input *ret)
         while (want > WORK_SCRATCH && account_exceeded(&work->memory, want))
             want /= 2;
         if (account_exceeded(&work->memory, want)) {
-            conn_starve(conn);
+            starve(conn);
             return 0;
         }
         if (buf_reserve(&conn->in, &work->memory, want) < 0)
@@ -137,7 +205,7 @@ static int keep_peeked(struct conn *conn, const struct conn_input *input, size_t
     if (held == 0 && used < input->len) {
         conn->scan = (struct frame_scan){ 0 };
         conn->needed = 0;
-        conn_starve(conn);
+        starve(conn);
     }
     return 0;
 }
@@ -393,71 +461,4 @@ int conn_uncork(struct conn *conn)
         return 0;
     conn_forget_cork(conn);
     return flush_buffer(conn);
-}
-
-void conn_starve(struct conn *conn)
-{
-    struct work *work = conn->served->work;
-
-    conn->starved = true;
-    if (stats_get(&conn->served->stats->starved_since) == 0)
-        stats_set(&conn->served->stats->starved_since, loop_now(work->loop));
-    loop_change(work->loop, &conn->source, 0);
-    if (list_empty(&work->starved)) {
-        work->starved_since = loop_now(work->loop);
-        loop_timer_set(work->loop, &work->starved_timer, loop_now(work->loop) + RELIEF_MS, conn_relieve);
-    }
-    list_remove(&conn->work_link);
-    list_append(&work->starved, &conn->work_link);
-}
-
-static struct conn *find_largest(struct work *work)
-{
-    struct conn *largest = NULL;
-    size_t most = 0;
-
-    list_for_each (s, &work->served) {
-        list_for_each (c, &container_of(s, struct served, link)->conns) {
-            struct conn *conn = container_of(c, struct conn, link);
-            size_t size = (size_t)conn->in.cap + conn->out.cap;
-
-            if (size > most) {
-                most = size;
-                largest = conn;
-            }
-        }
-    }
-    return largest;
-}
-
-/* Ends the largest messages until an eighth of the memory is free. */
-static void end_largest(struct work *work)
-{
-    struct conn *conn;
-
-    while (account_exceeded(&work->memory, work->memory.limit / 8) && (conn = find_largest(work)))
-        conn_close(conn, CONN_END_MEMORY);
-}
-
-void conn_relieve(struct loop_timer *timer)
-{
-    struct work *work = container_of(timer, struct work, starved_timer);
-    uint64_t now = loop_now(work->loop);
-
-    if (account_exceeded(&work->memory, work->memory.limit / 8) && now - work->starved_since >= PATIENT_MS)
-        end_largest(work);
-    if (account_exceeded(&work->memory, work->memory.limit / 8)) {
-        loop_timer_set(work->loop, timer, now + RELIEF_MS, conn_relieve);
-        return;
-    }
-    list_for_each (it, &work->starved) {
-        struct conn *conn = container_of(it, struct conn, work_link);
-
-        list_remove(it);
-        conn->starved = false;
-        if (conn->state == CONN_READING)
-            loop_change(work->loop, &conn->source, EPOLLIN);
-    }
-    list_for_each (it, &work->served)
-        stats_set(&container_of(it, struct served, link)->stats->starved_since, 0);
 }

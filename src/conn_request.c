@@ -52,6 +52,21 @@ static int send_message(struct conn *conn, enum frame_end end, const char *data,
     return 0;
 }
 
+static void on_resume(struct loop_timer *timer)
+{
+    struct work *work = container_of(timer, struct work, resume_timer);
+
+    while (!list_empty(&work->resumed)) {
+        struct conn *conn = container_of(work->resumed.next, struct conn, work_link);
+
+        list_remove(&conn->work_link);
+        if (conn->state == CONN_READING)
+            conn_serve_buffered(conn);
+        else
+            conn_settle(conn);
+    }
+}
+
 /* Looks at the buffered input again, in this turn or the next, but not on this stack. */
 static void resume_soon(struct conn *conn)
 {
@@ -60,7 +75,7 @@ static void resume_soon(struct conn *conn)
     if (list_empty(&conn->work_link))
         list_append(&work->resumed, &conn->work_link);
     if (!work->resume_timer.place)
-        loop_timer_set(work->loop, &work->resume_timer, 0, conn_resume);
+        loop_timer_set(work->loop, &work->resume_timer, 0, on_resume);
 }
 
 /* The handler is done with its request: it is neither held nor cancelled any more. */
@@ -307,21 +322,6 @@ void conn_serve_buffered(struct conn *conn)
     conn->state = CONN_READING;
     conn_serve(conn, &input);
     conn_settle(conn);
-}
-
-void conn_resume(struct loop_timer *timer)
-{
-    struct work *work = container_of(timer, struct work, resume_timer);
-
-    while (!list_empty(&work->resumed)) {
-        struct conn *conn = container_of(work->resumed.next, struct conn, work_link);
-
-        list_remove(&conn->work_link);
-        if (conn->state == CONN_READING)
-            conn_serve_buffered(conn);
-        else
-            conn_settle(conn);
-    }
 }
 
 void conn_speak_first(struct conn *conn)

@@ -210,9 +210,8 @@ static bool admit(struct dgram *dgram, const struct addr *peer, size_t len, bool
         stats_add(&served->stats->refused_denied, 1);
         return false;
     }
-    if (max && !addr_is_loopback(peer) &&
-        stats_sender_add(work->stats, work->page, served->slot, addr_source(peer), loop_now(work->loop)) >
-            max) {
+    if (!addr_is_loopback(peer) && stats_sender_add(work->stats, work->page, served->slot, addr_source(peer),
+                                                    loop_now(work->loop)) > max) {
         stats_add(&served->stats->refused_source, 1);
         return false;
     }

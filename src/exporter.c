@@ -362,7 +362,7 @@ static void on_channel(struct loop_source *source, uint32_t events)
     int r, fd;
 
     (void)events;
-    while ((r = channel_receive_fd(e->channel_fd, &message, &fd)) > 0)
+    while ((r = channel_receive(e->channel_fd, &message, &fd)) > 0)
         obey(e, &message, fd);
     if (r != -EAGAIN)
         loop_quit(&e->loop);

@@ -11,10 +11,8 @@
 #include "seat.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 
 /* So long an exporter that listens elsewhere from now on may finish its answers. */
 #define LEAVE_MS 1000
@@ -50,7 +48,7 @@ int exporter_seat_prepare(struct exporter_seat *seat, const struct conf *conf, c
 
 void exporter_seat_roll_back(struct exporter_seat *seat)
 {
-    listen_release(&seat->listeners, &seat->next);
+    listen_release(&seat->next);
 }
 
 static bool is_same(const struct listen_set *a, const struct listen_set *b)
@@ -123,7 +121,7 @@ void exporter_seat_commit(struct exporter_seat *seat, int log_level)
     seat->next = (struct listen_set){ .len = 0 };
     bool same = is_same(&old, &seat->serving) && !seat->old;
     seat->old = false;
-    listen_release(&seat->listeners, &old);
+    listen_release(&old);
     if (same) {
         exporter_seat_set_log_level(seat, log_level);
         return;
@@ -278,7 +276,7 @@ void exporter_seat_stop(struct exporter_seat *seat)
 
 void exporter_seat_done(struct exporter_seat *seat)
 {
-    listen_release(&seat->listeners, &seat->next);
-    listen_release(&seat->listeners, &seat->serving);
+    listen_release(&seat->next);
+    listen_release(&seat->serving);
     listeners_done(&seat->listeners);
 }

@@ -485,9 +485,7 @@ enum frame_result frame_next(const struct frame_input *in, struct frame_message 
 static APART int dress_other(const struct framing *f, enum frame_end end, const char *data, size_t len,
                              struct frame_dress *ret)
 {
-    const struct body b = { f, end, data, len };
-
-    return kinds[f->kind].dress(&b, ret);
+    return kinds[f->kind].dress(&(const struct body){ f, end, data, len }, ret);
 }
 
 int frame_dress(const struct framing *f, enum frame_end end, const char *data, size_t len,

@@ -4,7 +4,6 @@
  */
 #include "generation.h"
 
-#include "base/fd.h"
 #include "base/log.h"
 #include "base/spawn.h"
 #include "log_ids.h"
@@ -97,8 +96,8 @@ void generation_free(struct generation *g)
     for (size_t i = 0; g->slots && i < g->conf->n_services; i++)
         if (g->slots[i] >= 0)
             stats_give_slot(g->all->stats, g->slots[i]);
-    listen_release(g->all->listeners, &g->listeners);
-    listen_release(g->all->listeners, &g->copies);
+    listen_release(&g->listeners);
+    listen_release(&g->copies);
     free(g->drained);
     list_remove(&g->link);
     trouble_stop(g);
@@ -447,7 +446,7 @@ static void leave(struct generation *g, enum generation_state state, enum channe
     tell_all(g, word, value);
     generation_count_drops(g);
     /* The workers have copies, which they empty and close. */
-    listen_release(g->all->listeners, &g->listeners);
+    listen_release(&g->listeners);
     if (word == CHANNEL_DRAIN || timeout_ms > 0)
         generation_end_at(g, loop_now(g->all->loop) + timeout_ms + END_GRACE_MS +
                                  (g->has_spawner ? SPAWNER_GRACE_MS : 0));

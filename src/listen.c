@@ -5,7 +5,6 @@
 #include "listen.h"
 
 #include "base/fd.h"
-#include "base/text.h"
 #include "complaints.h"
 #include "listen_want.h"
 
@@ -92,9 +91,8 @@ static void listener_free(struct listener *l)
     free(l);
 }
 
-void listen_forget(struct listeners *ls, struct listener *l)
+void listen_forget(struct listener *l)
 {
-    (void)ls;
     free(l->store_name);
     l->store_name = NULL;
     l->store = LISTEN_NOT_STORED;
@@ -402,7 +400,7 @@ static int open_all(struct opening *o, const struct conf *conf)
         if (conf->services[i].enabled)
             open_service(o, &conf->services[i]);
     if (o->result < 0)
-        listen_release(o->ls, &o->set);
+        listen_release(&o->set);
     return o->result;
 }
 
@@ -471,15 +469,14 @@ int listen_copy(const struct listen_set *set, struct listen_set *ret)
             r = -EMFILE;
     }
     if (r < 0)
-        listen_release(NULL, &copies);
+        listen_release(&copies);
     else
         *ret = copies;
     return r;
 }
 
-void listen_release(struct listeners *ls, struct listen_set *set)
+void listen_release(struct listen_set *set)
 {
-    (void)ls;
     for (size_t i = 0; i < set->len; i++) {
         assert(set->item[i]->refs > 0);
         if (--set->item[i]->refs == 0)

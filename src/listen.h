@@ -84,10 +84,10 @@ int listen_copy(const struct listen_set *set, struct listen_set *ret);
  * Gives the references back; a listener that nobody uses any more is closed and its file removed if it is
  * still ours. The set is empty after it. Closing an empty set is fine.
  */
-void listen_release(struct listeners *ls, struct listen_set *set);
+void listen_release(struct listen_set *set);
 
 /* Forgets that a listener is kept over a restart, and closes it if no generation uses it. */
-void listen_forget(struct listeners *ls, struct listener *l);
+void listen_forget(struct listener *l);
 
 /*
  * Takes the N sockets with these NAMES, descriptors from 3 up: each becomes an inherited listener of the

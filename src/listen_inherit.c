@@ -4,13 +4,11 @@
  */
 #include "listen.h"
 
-#include "base/fd.h"
 #include "base/text.h"
 #include "complaints.h"
 #include "listen_socket.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* The first descriptor that systemd hands over. */

@@ -12,10 +12,8 @@
 #include "metrics.h"
 #include "shortage.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>

@@ -79,7 +79,7 @@ static int try_listeners(struct master *master, const struct conf *conf, const s
 
     int r = listen_open(&master->listeners, conf, names, complaints, &set);
     if (r == 0)
-        listen_release(&master->listeners, &set);
+        listen_release(&set);
     return r;
 }
 

@@ -86,7 +86,7 @@ static void retell(const struct complaints *from, struct complaints *to)
         int place = 0;
 
         sscanf(it->text, NAME ":%*d: services.command.%n", &place);
-        complaints_add(to, it->fatal, "%s%s", place ? NAME ": " : "", it->text + place);
+        complaints_add(to, complaint_is_fatal(it), "%s%s", place ? NAME ": " : "", it->text + place);
     }
 }
 

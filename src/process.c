@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* Between SIGABRT and SIGKILL: time for a core file to begin. */
@@ -111,7 +110,7 @@ static void on_channel(struct loop_source *source, uint32_t events)
     (void)events;
     /* A process that floods us does not get all of our time. */
     for (int i = 0; i < 16 && p->channel_fd >= 0; i++) {
-        r = channel_receive_fd(p->channel_fd, &message, &fd);
+        r = channel_receive(p->channel_fd, &message, &fd);
         if (r != 1)
             break;
         p->asked_ms = 0;

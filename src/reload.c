@@ -78,7 +78,7 @@ static void remember(struct reload *reload, bool ok, const char *message)
 {
     const struct complaint *first = reload->complaints.first;
 
-    while (first && !first->fatal)
+    while (first && !complaint_is_fatal(first))
         first = first->next;
     free(reload->last_message);
     if (ok || !first)

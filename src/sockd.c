@@ -231,7 +231,7 @@ static int print_help(void)
 static void print_complaints(const struct complaints *c)
 {
     for (const struct complaint *it = c->first; it; it = it->next)
-        fprintf(stderr, "sockd: %s%s\n", it->fatal ? "" : "warning: ", it->text);
+        fprintf(stderr, "sockd: %s%s\n", complaint_is_fatal(it) ? "" : "warning: ", it->text);
 }
 
 static int load(const struct options *o, struct complaints *complaints, struct conf **ret)

@@ -91,7 +91,7 @@ void spawned_kill_program(struct spawner *spawner, uint32_t id);
 
 /* In spawner_helper.c. A worker that asks for a slot's second one gets it in place of the first. */
 void spawned_take_helper(struct attached *from, struct spawned_service *s, uint32_t slot);
-void spawned_kill_helper(const struct attached *from, struct spawned_service *s, uint32_t slot, bool now);
+void spawned_kill_helper(const struct attached *from, struct spawned_service *s, uint32_t slot);
 /* The worker is gone, and its helpers end. */
 void spawned_detach_helpers(struct spawned_service *s, const struct attached *from);
 

@@ -99,7 +99,7 @@ static void on_packet(struct spawner_line *line, const struct spawner_packet *pa
     } else if (packet->word == SPAWNER_HELPER) {
         spawned_take_helper(from, s, packet->slot);
     } else {
-        spawned_kill_helper(from, s, packet->slot, packet->status == 1);
+        spawned_kill_helper(from, s, packet->slot);
     }
     for (int i = 0; i < SPAWNER_FDS_MAX; i++)
         fd_close(&fds[i]);
@@ -244,7 +244,7 @@ static void on_channel(struct loop_source *source, uint32_t events)
     int r = 1, fd;
 
     (void)events;
-    while (spawner->channel_fd >= 0 && (r = channel_receive_fd(spawner->channel_fd, &message, &fd)) > 0)
+    while (spawner->channel_fd >= 0 && (r = channel_receive(spawner->channel_fd, &message, &fd)) > 0)
         obey(spawner, &message, fd);
     if (spawner->channel_fd >= 0 && r != -EAGAIN)
         on_master_gone(spawner);

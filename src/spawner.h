@@ -28,8 +28,7 @@ enum spawner_word {
     SPAWNER_PROGRAM = 1,
     /* Start helper SLOT of the service; when its last process is still dying, after that. */
     SPAWNER_HELPER,
-    /* End helper SLOT of the service with its process group: TERM and CONT, then KILL after a second. STATUS
-     * 1: KILL at once, since it must not say another word. */
+    /* End helper SLOT of the service with its process group: by KILL, since it must not say another word. */
     SPAWNER_KILL,
 
     /* Spawner to worker. */

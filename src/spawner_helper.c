@@ -173,14 +173,14 @@ void spawned_take_helper(struct attached *from, struct spawned_service *s, uint3
     child_end(child, SPAWNED_GRACE_MS);
 }
 
-void spawned_kill_helper(const struct attached *from, struct spawned_service *s, uint32_t slot, bool now)
+void spawned_kill_helper(const struct attached *from, struct spawned_service *s, uint32_t slot)
 {
     struct child *child = s->slots[slot].child;
 
     if (!child || child->asker != from)
         return;
-    child->killed |= now;
-    child_end(child, now ? 0 : SPAWNED_GRACE_MS);
+    child->killed = true;
+    child_end(child, 0);
 }
 
 void spawned_detach_helpers(struct spawned_service *s, const struct attached *from)

@@ -3,8 +3,6 @@
 
 #include "base/fd.h"
 
-#include <errno.h>
-
 static struct spawner_user *of_link(struct list *link)
 {
     return container_of(link, struct spawner_user, link);

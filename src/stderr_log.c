@@ -7,7 +7,6 @@
 #include "log_ids.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
 

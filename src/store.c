@@ -101,7 +101,7 @@ void store_sync(struct store *store, const struct listen_set *set)
         }
         if (l->store == LISTEN_STORED)
             store_remove(store, l->store_name);
-        listen_forget(store->listeners, l);
+        listen_forget(l);
     }
     send_all(store);
 }
@@ -118,7 +118,7 @@ bool store_release(struct store *store)
         if (l->store == LISTEN_STORED)
             store_remove(store, l->store_name);
         shutdown(l->fd, SHUT_RDWR); /* a stream is out of the way at once, whoever else has it */
-        listen_forget(store->listeners, l);
+        listen_forget(l);
     }
     if (any)
         send_all(store);

@@ -97,7 +97,7 @@ int upgrade_load(int fd, struct upgrade_state *ret, char why[UPGRADE_WHY_MAX])
 static void print_fatal(const struct complaints *c, const char *of)
 {
     for (const struct complaint *it = c->first; it; it = it->next)
-        if (it->fatal)
+        if (complaint_is_fatal(it))
             printf("%s%s\n", of, it->text);
 }
 

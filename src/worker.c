@@ -285,9 +285,9 @@ static void on_channel(struct loop_source *source, uint32_t events)
     int r = 1, fd;
 
     (void)events;
-    while (source->fd >= 0 && (r = channel_receive_fd(source->fd, &message, &fd)) > 0)
+    while (source->fd >= 0 && (r = channel_receive(source->fd, &message, &fd)) > 0)
         obey(worker, &message, fd);
-    if (source->fd >= 0 && r != -EAGAIN && r != -EINTR)
+    if (source->fd >= 0 && r != -EAGAIN)
         on_master_gone(worker);
 }
 

@@ -25,14 +25,14 @@ void ask_init(struct ask *ret, const struct options *o, uint64_t timeout_ms)
     *ret = (struct ask){ .options = o, .timeout_ms = timeout_ms, .fd = -1, .account.limit = SIZE_MAX };
 }
 
-void ask_stop(struct ask *ask)
+static void stop(struct ask *ask)
 {
     fd_close(&ask->fd);
 }
 
 void ask_done(struct ask *ask)
 {
-    ask_stop(ask);
+    stop(ask);
     buf_done(&ask->answer, &ask->account);
 }
 
@@ -50,7 +50,7 @@ __attribute__((format(printf, 3, 4))) static int fail(struct ask *ask, int code,
     vsnprintf(ask->why, sizeof(ask->why), format, args);
     va_end(args);
     ask->code = code;
-    ask_stop(ask);
+    stop(ask);
     return -1;
 }
 
@@ -142,7 +142,7 @@ int ask_start(struct ask *ask, const char *line)
     char text[1024];
     int len = snprintf(text, sizeof(text), "%s\n", line);
 
-    ask_stop(ask);
+    stop(ask);
     if (ask->answer.len > 0)
         buf_consume(&ask->answer, &ask->account, ask->answer.len);
     ask->start_ns = clock_ns();
@@ -209,7 +209,7 @@ static int finish(struct ask *ask)
     if (code < 0)
         return fail(ask, EXIT_REFUSED, "the daemon ended before it answered");
     ask->code = code;
-    ask_stop(ask);
+    stop(ask);
     return 1;
 }
 

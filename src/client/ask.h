@@ -48,8 +48,6 @@ int ask_start(struct ask *ask, const char *line);
 int ask_work(struct ask *ask);
 /* For poll(2). */
 int ask_left_ms(const struct ask *ask);
-/* Forgets what was asked. */
-void ask_stop(struct ask *ask);
 
 /* All of it, within the timeout. 0 or -1 as above. */
 int ask_whole(struct ask *ask, const char *line);

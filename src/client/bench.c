@@ -7,7 +7,6 @@
 
 #include "base/fd.h"
 #include "base/spawn.h"
-#include "base/text.h"
 #include "client/bench_load.h"
 #include "client/bench_report.h"
 #include "client/clock.h"

@@ -116,7 +116,7 @@ static int read_service(struct target *ret, const struct options *o)
     if (r < 0) {
         r = EXIT_MISUSED;
         for (const struct complaint *c = complaints.first; c; c = c->next)
-            if (c->fatal)
+            if (complaint_is_fatal(c))
                 say("%s", c->text);
     } else {
         s = conf_find(conf, o->service);

@@ -10,7 +10,6 @@
 #include "client/top_tables.h"
 
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define LINE_MAX_BYTES 1024

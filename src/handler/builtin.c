@@ -27,6 +27,6 @@ static void daytime(void *context, struct request *request)
     request_reply(request, text, strftime(text, sizeof text, "%A, %B %d, %Y %T-%Z", &local));
 }
 
-const struct handler builtin_echo = { .name = "echo", .request = echo };
-const struct handler builtin_discard = { .name = "discard", .request = discard };
-const struct handler builtin_daytime = { .name = "daytime", .speaks_first = true, .request = daytime };
+const struct handler builtin_echo = { .request = echo };
+const struct handler builtin_discard = { .request = discard };
+const struct handler builtin_daytime = { .speaks_first = true, .request = daytime };

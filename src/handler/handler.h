@@ -102,7 +102,6 @@ static inline void request_part(struct request *request)
 }
 
 struct handler {
-    const char *name;
     /*
      * The server speaks first: a connection that was opened gets the reply to one empty request, and ends. A
      * datagram is an ordinary request.

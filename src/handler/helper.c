@@ -7,9 +7,7 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -401,7 +399,6 @@ static void roll(void *context)
 }
 
 const struct handler helper_handler = {
-    .name = "helper",
     .settles = true,
     .times_itself = true,
     .start = start,

@@ -10,10 +10,8 @@
 #include "log_ids.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* What of a line that is no answer goes into the log. */
 #define QUOTED_MAX 160

@@ -4,14 +4,12 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/spawn.h"
-#include "base/text.h"
 #include "log_ids.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* Without a probe a helper counts as working when it has lived for so long. */
@@ -97,11 +95,11 @@ bool helper_takes_requests(const struct helper *helper)
     return helper->state == HELPER_UP;
 }
 
-static int send_word(struct helper *helper, enum spawner_word word, int32_t status)
+static int send_word(struct helper *helper, enum spawner_word word)
 {
-    struct spawner_packet packet = {
-        .word = word, .service = helper->pool->host->index, .slot = helper->slot, .status = status
-    };
+    struct spawner_packet packet = { .word = word,
+                                     .service = helper->pool->host->index,
+                                     .slot = helper->slot };
 
     return spawner_link_send(helper->pool->host->spawner, &packet, -1);
 }
@@ -112,7 +110,7 @@ void helper_ask(struct helper *helper)
     stop_timer(helper);
     if (!spawner_link_is_connected(helper->pool->host->spawner))
         return;
-    if (send_word(helper, SPAWNER_HELPER, 0) < 0)
+    if (send_word(helper, SPAWNER_HELPER) < 0)
         set_timer(helper, ASK_AGAIN_MS);
     else
         set_state(helper, HELPER_STARTING);
@@ -190,7 +188,7 @@ static void kill_now(struct helper *helper, const char *reason)
     set_state(helper, HELPER_DYING);
     helper_close_output(helper);
     set_timer(helper, DYING_MS);
-    send_word(helper, SPAWNER_KILL, 1);
+    send_word(helper, SPAWNER_KILL);
 }
 
 void helper_kill(struct helper *helper, enum request_failure why, const char *reason)

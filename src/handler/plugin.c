@@ -15,7 +15,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -371,7 +370,6 @@ static void on_cancel(void *context, struct request *request)
 }
 
 const struct handler plugin_handler = {
-    .name = "plugin",
     .start = start,
     .stop = stop,
     .request = on_request,

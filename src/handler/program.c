@@ -121,7 +121,6 @@ static int take(void *context, int fd, const struct addr *peer, const struct add
 }
 
 const struct handler program_handler = {
-    .name = "program",
     .settles = true,
     .start = start,
     .stop = stop,

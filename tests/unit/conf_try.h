@@ -30,7 +30,7 @@ static inline char *complaints_text(const struct complaints *complaints)
     FILE *out = open_text(&text);
 
     for (const struct complaint *c = complaints->first; c; c = c->next)
-        fprintf(out, "%s%s\n", c->fatal ? "" : "warning: ", c->text);
+        fprintf(out, "%s%s\n", complaint_is_fatal(c) ? "" : "warning: ", c->text);
     assert_int_equal(fclose(out), 0);
     return text;
 }

@@ -65,7 +65,7 @@ static inline void forget(void *context, struct request *request)
     fail_msg("a request was cancelled that is not held");
 }
 
-static const struct handler late = { .name = "late", .request = hold, .cancel = forget };
+static const struct handler late = { .request = hold, .cancel = forget };
 
 /* Answers the oldest request that is held. */
 static inline void answer(const char *text)

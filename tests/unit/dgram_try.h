@@ -84,7 +84,7 @@ static inline void on_cancel(void *context, struct request *request)
     fail_msg("a request was cancelled that is not held");
 }
 
-static const struct handler obedient = { .name = "obedient", .request = on_request, .cancel = on_cancel };
+static const struct handler obedient = { .request = on_request, .cancel = on_cancel };
 
 static struct loop loop;
 static struct stats *stats;

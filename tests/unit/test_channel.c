@@ -31,7 +31,7 @@ static void test_a_word_arrives_with_its_value(void **arg)
 
     (void)arg;
     assert_int_equal(channel_send(pair[0], CHANNEL_RETIRE, 4000000000u), 0);
-    assert_int_equal(channel_receive(pair[1], &message), 1);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), 1);
     assert_int_equal(message.word, CHANNEL_RETIRE);
     assert_int_equal(message.value, 4000000000u);
 }
@@ -43,11 +43,11 @@ static void test_words_stay_apart(void **arg)
     (void)arg;
     assert_int_equal(channel_send(pair[0], CHANNEL_READY, 0), 0);
     assert_int_equal(channel_send(pair[0], CHANNEL_PONG, 0), 0);
-    assert_int_equal(channel_receive(pair[1], &message), 1);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), 1);
     assert_int_equal(message.word, CHANNEL_READY);
-    assert_int_equal(channel_receive(pair[1], &message), 1);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), 1);
     assert_int_equal(message.word, CHANNEL_PONG);
-    assert_int_equal(channel_receive(pair[1], &message), -EAGAIN);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), -EAGAIN);
 }
 
 static void test_the_end_of_the_other_side_is_told(void **arg)
@@ -56,7 +56,7 @@ static void test_the_end_of_the_other_side_is_told(void **arg)
 
     (void)arg;
     fd_close(&pair[0]);
-    assert_int_equal(channel_receive(pair[1], &message), 0);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), 0);
     assert_int_equal(channel_send(pair[1], CHANNEL_PONG, 0), -EPIPE);
 }
 
@@ -69,10 +69,10 @@ static void test_a_packet_of_another_size_is_refused_and_leaves_the_result_alone
     assert_int_equal(send(pair[0], "abc", 3, 0), 3);
     assert_int_equal(send(pair[0], long_one, sizeof(long_one), 0), (int)sizeof(long_one));
     assert_int_equal(channel_send(pair[0], CHANNEL_PONG, 1), 0);
-    assert_int_equal(channel_receive(pair[1], &message), -EPROTO);
-    assert_int_equal(channel_receive(pair[1], &message), -EPROTO);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), -EPROTO);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), -EPROTO);
     assert_int_equal(message.word, 7);
-    assert_int_equal(channel_receive(pair[1], &message), 1);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), 1);
     assert_int_equal(message.word, CHANNEL_PONG);
 }
 
@@ -93,7 +93,7 @@ static void take_set(bool *ret, size_t n)
 {
     struct channel_message message;
 
-    while (channel_receive(pair[1], &message) == 1) {
+    while (channel_receive(pair[1], &message, NULL) == 1) {
         assert_int_equal(message.word, CHANNEL_MOVE);
         for (uint32_t i = 0; i < CHANNEL_SET_SPAN; i++) {
             if (!channel_set_has(&message, i))
@@ -131,7 +131,7 @@ static void test_an_empty_set_is_no_packet(void **arg)
 
     (void)arg;
     assert_int_equal(channel_send_set(pair[0], CHANNEL_MOVE, set, MANY), 0);
-    assert_int_equal(channel_receive(pair[1], &message), -EAGAIN);
+    assert_int_equal(channel_receive(pair[1], &message, NULL), -EAGAIN);
 }
 
 int main(void)

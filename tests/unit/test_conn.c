@@ -13,9 +13,7 @@ static void answer_other_first(void *context, struct request *request)
         request_reply(request, request->data, request->len);
 }
 
-static const struct handler crossing = { .name = "crossing",
-                                         .request = answer_other_first,
-                                         .cancel = forget };
+static const struct handler crossing = { .request = answer_other_first, .cancel = forget };
 
 static int taken_fd = -1;
 static void (*taken_done)(void *);
@@ -33,7 +31,7 @@ static int take(void *context, int fd, const struct addr *peer, const struct add
     return 0;
 }
 
-static const struct handler taker = { .name = "taker", .take = take };
+static const struct handler taker = { .take = take };
 
 static void test_half_close_gets_every_byte_back(void **state)
 {
@@ -304,7 +302,7 @@ static void count_bytes(void *context, struct request *request)
     request_silence(request);
 }
 
-static const struct handler counting = { .name = "counting", .request = count_bytes };
+static const struct handler counting = { .request = count_bytes };
 
 static void test_D17_one_that_floods_is_read_once_where_each_other_is(void **state)
 {

@@ -17,7 +17,7 @@ static void note_closed(void *context, uint64_t connection)
 }
 
 static const struct handler tracker = {
-    .name = "tracker", .request = hold, .cancel = forget, .tracks = track, .on_closed = note_closed
+    .request = hold, .cancel = forget, .tracks = track, .on_closed = note_closed
 };
 
 static int set_up_tracked(void **state)

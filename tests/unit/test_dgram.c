@@ -402,7 +402,7 @@ static void on_request_sends_one_more(void *context, struct request *request)
     request_silence(request);
 }
 
-static const struct handler flooded = { .name = "flooded", .request = on_request_sends_one_more };
+static const struct handler flooded = { .request = on_request_sends_one_more };
 
 static void test_leaving_ends_although_ever_more_comes(void **state)
 {

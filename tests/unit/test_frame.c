@@ -436,9 +436,8 @@ static void test_no_bytes_are_no_message(void **state)
                                          "length:u8", "content-length", "fixed:3", "close" };
     for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
         struct framing f = framing(words[i]);
-        struct frame_scan scan = { 0 };
         struct frame_message m = { .frame_len = 77 };
-        const struct frame_input in = { &f, &scan, NULL, 0, 0, true };
+        const struct frame_input in = { &f, &(struct frame_scan){ 0 }, NULL, 0, 0, true };
         assert_int_equal(frame_next(&in, &m), FRAME_MORE);
         assert_int_equal(m.frame_len, 0);
     }
@@ -458,8 +457,7 @@ static void test_work_is_linear_however_slowly_a_message_comes(void **state)
         struct framing f = framing(words[i]);
         struct frame_scan scan = { 0 };
         struct frame_message m;
-        struct frame_input in = { &f, &scan, data, 0, len, false };
-        while (++in.len <= len)
+        for (struct frame_input in = { &f, &scan, data, 1, len, false }; in.len <= len; in.len++)
             assert_true(frame_next(&in, &m) == FRAME_MORE);
         assert_true(f.kind == FRAME_CLOSE || scan.seen + FRAME_DELIMITER_MAX >= len);
     }
@@ -474,7 +472,6 @@ static void test_endless_line_is_refused_at_its_first_byte_too_many(void **state
     struct frame_scan scan = { 0 };
     struct frame_message m;
     static char data[65537];
-    memset(data, 'a', sizeof(data));
     struct frame_input in = { &f, &scan, data, 65536, 65536, false };
     assert_int_equal(frame_next(&in, &m), FRAME_MORE);
     in.len++;

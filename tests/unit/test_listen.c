@@ -96,11 +96,11 @@ static void test_a_listener_that_stays_is_the_same_socket(void **arg)
     assert_int_equal(second.len, 2);
     assert_ptr_equal(first.item[0], second.item[0]);
     assert_ptr_equal(second.service[1], &two->services[1]);
-    listen_release(&listeners, &first);
+    listen_release(&first);
     assert_int_equal(first.len, 0);
     assert_int_equal(second.item[0]->refs, 1);
     assert_int_equal(option(second.item[0]->fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
-    listen_release(&listeners, &second);
+    listen_release(&second);
     assert_true(list_empty(&listeners.all));
     conf_unref(one);
     conf_unref(two);
@@ -124,7 +124,7 @@ static void test_a_failure_closes_what_is_new_and_keeps_what_was_there(void **ar
     snprintf(path, sizeof(path), "%s/s", dir);
     assert_int_equal(access(path, F_OK), -1);
     assert_int_equal(set.item[0]->refs, 1);
-    listen_release(&listeners, &set);
+    listen_release(&set);
     conf_unref(one);
     conf_unref(bad);
 }
@@ -147,8 +147,8 @@ static void test_mode_of_a_kept_listener_changes_only_when_it_is_applied(void **
     listen_apply(&second, &complaints);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0666);
-    listen_release(&listeners, &first);
-    listen_release(&listeners, &second);
+    listen_release(&first);
+    listen_release(&second);
     conf_unref(one);
     conf_unref(two);
 }
@@ -165,10 +165,10 @@ static void test_copies_have_descriptors_of_their_own_and_no_hold_on_the_files(v
     assert_int_equal(listen_copy(&set, &copies), 0);
     assert_int_equal(copies.len, 2);
     assert_int_not_equal(copies.item[1]->fd, set.item[1]->fd);
-    listen_release(&listeners, &copies);
+    listen_release(&copies);
     assert_int_equal(access(path, F_OK), 0);
     assert_int_equal(option(set.item[1]->fd, SOL_SOCKET, SO_ACCEPTCONN), 1);
-    listen_release(&listeners, &set);
+    listen_release(&set);
     conf_unref(conf);
 }
 
@@ -193,7 +193,7 @@ static void test_sockets_are_made_as_workers_need_them(void **arg)
             assert_int_equal(option(fd, SOL_SOCKET, SO_REUSEADDR), 0);
         }
     }
-    listen_release(&listeners, &set);
+    listen_release(&set);
     conf_unref(conf);
 }
 

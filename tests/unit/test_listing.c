@@ -62,7 +62,7 @@ static int send_rows(uint32_t n)
     }
     listing_send(&listing, pair[0], 5);
     assert_int_equal(listing.fd, -1);
-    assert_int_equal(channel_receive_fd(pair[1], &message, &fd), 1);
+    assert_int_equal(channel_receive(pair[1], &message, &fd), 1);
     assert_int_equal(message.word, CHANNEL_LISTING);
     assert_int_equal(message.value, 5);
     return fd;
@@ -149,7 +149,7 @@ static void test_a_listing_that_could_not_be_made_comes_without_a_descriptor(voi
     fd_close(&listing.fd);
     listing_add(&listing, &row);
     listing_send(&listing, pair[0], 5);
-    assert_int_equal(channel_receive_fd(pair[1], &message, &fd), 1);
+    assert_int_equal(channel_receive(pair[1], &message, &fd), 1);
     assert_int_equal(message.word, CHANNEL_LISTING);
     assert_int_equal(fd, -1);
 }
