@@ -38,7 +38,7 @@ static void set_drained(struct master *master, struct control_client *client, co
         answer(client, CONTROL_OK, "%s is %sdrained\n", service->name, drained ? "already " : "not ");
         return;
     }
-    if (generations_drain(&master->generations, service->name, drained) < 0) {
+    if (generations_set_drained(&master->generations, service->name, drained) < 0) {
         answer(client, CONTROL_NO, "out of memory\n");
         return;
     }

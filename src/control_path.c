@@ -35,7 +35,7 @@ static const char *directory_of_env(const char *name)
 }
 
 /* 0 when PATH is a directory of this user that no other can write. */
-static int is_ours(const char *path)
+static int check_ours(const char *path)
 {
     struct stat st;
 
@@ -73,14 +73,14 @@ static int own_directory(char *ret, size_t size)
         r = join(ret, size, runtime, "/sockd");
         if (r < 0)
             return r;
-        if (make_directory(ret, 0700) == 0 && is_ours(ret) == 0)
+        if (make_directory(ret, 0700) == 0 && check_ours(ret) == 0)
             return 0;
     }
     r = tmp_directory(ret, size);
     if (r < 0)
         return r;
     r = make_directory(ret, 0700);
-    return r < 0 ? r : is_ours(ret);
+    return r < 0 ? r : check_ours(ret);
 }
 
 int control_path_own(char *ret, size_t size)
@@ -115,7 +115,7 @@ static int find_tmp(char *ret, size_t size)
 {
     char directory[CONTROL_PATH_MAX];
 
-    if (geteuid() == 0 || tmp_directory(directory, sizeof(directory)) < 0 || is_ours(directory) < 0)
+    if (geteuid() == 0 || tmp_directory(directory, sizeof(directory)) < 0 || check_ours(directory) < 0)
         return -ESRCH;
     return join(ret, size, directory, "/control.sock");
 }

@@ -113,7 +113,7 @@ static void run_http_soon(struct exporter *e)
 
 /* Connections. */
 
-static void listen_again(struct exporter *e, bool yes)
+static void set_doors_open(struct exporter *e, bool yes)
 {
     for (size_t i = 0; i < e->n_doors; i++)
         loop_change(&e->loop, &e->doors[i].source, yes ? EPOLLIN : 0);
@@ -138,7 +138,7 @@ static void forget_client(struct exporter *e, int fd)
     client->fd = -1;
     e->n_clients--;
     if (e->full && !e->leaving)
-        listen_again(e, true);
+        set_doors_open(e, true);
 }
 
 /* However slowly it goes on, it had its time. The library sees the end and closes. */
@@ -168,7 +168,7 @@ static void on_door(struct loop_source *source, uint32_t events)
     (void)events;
     struct client *client = find_client(e, -1);
     if (!client) {
-        listen_again(e, false);
+        set_doors_open(e, false);
         return;
     }
     int fd = accept4(door->fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);

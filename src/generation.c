@@ -43,34 +43,23 @@ static struct generation *of_link(struct list *link)
     return container_of(link, struct generation, link);
 }
 
-/* Of workers, and of the spawner behind them. */
-static size_t all_seats(const struct generation *g)
-{
-    return generation_seats(g);
-}
-
-static struct seat *spawner_seat(const struct generation *g)
-{
-    return g->has_spawner ? &g->seats[g->n_seats] : NULL;
-}
-
-size_t generation_workers(const struct generation *g)
+size_t generation_workers_alive(const struct generation *g)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         n += process_lives(&g->seats[i].process);
     return n;
 }
 
 static size_t count_processes(const struct generation *g)
 {
-    return generation_workers(g) + (g->has_spawner && process_lives(&spawner_seat(g)->process));
+    return generation_workers_alive(g) + (g->has_spawner && process_lives(&generation_spawner(g)->process));
 }
 
 bool generation_has_left(const struct generation *g)
 {
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         if (process_lives(&g->seats[i].process) && !g->seats[i].process.left)
             return false;
     return true;
@@ -80,14 +69,14 @@ uint64_t generation_connections(const struct generation *g)
 {
     uint64_t n = 0;
 
-    for (size_t i = 0; i < all_seats(g); i++)
+    for (size_t i = 0; i < generation_seats(g); i++)
         n += process_connections(&g->seats[i].process);
     return n;
 }
 
 static void tell_all(struct generation *g, enum channel_word word, uint32_t value)
 {
-    for (size_t i = 0; i < all_seats(g); i++)
+    for (size_t i = 0; i < generation_seats(g); i++)
         process_tell(&g->seats[i].process, word, value);
 }
 
@@ -133,7 +122,7 @@ static void on_empty(struct loop_timer *timer)
 /* Nobody is started any more. */
 static void stop_retries(struct generation *g)
 {
-    for (size_t i = 0; i < all_seats(g); i++)
+    for (size_t i = 0; i < generation_seats(g); i++)
         loop_timer_stop(g->all->loop, &g->seats[i].again);
 }
 
@@ -177,7 +166,7 @@ static void on_listing(struct process *process, uint32_t question, int fd)
 static int start_all_workers(struct generation *g, struct complaints *complaints)
 {
     g->workers_started = true;
-    for (size_t i = 0; i < g->n_seats; i++) {
+    for (size_t i = 0; i < g->n_workers; i++) {
         if (g->patient) {
             seat_start_or_retry(&g->seats[i]);
             continue;
@@ -207,10 +196,10 @@ static void start_workers(struct generation *g)
 /* All workers get a new end; those of a generation that begins are started now. */
 static void on_spawner_ready(struct generation *g)
 {
-    for (size_t i = 0; i < g->n_seats; i++)
-        seat_connect(spawner_seat(g), &g->seats[i]);
+    for (size_t i = 0; i < g->n_workers; i++)
+        seat_connect(generation_spawner(g), &g->seats[i]);
     if (generation_is_leaving(g))
-        process_tell(&spawner_seat(g)->process, CHANNEL_RETIRE, 0);
+        process_tell(&generation_spawner(g)->process, CHANNEL_RETIRE, 0);
     start_workers(g);
 }
 
@@ -224,7 +213,7 @@ static void on_process_ready(struct process *process)
     if (process_is_spawner(process))
         on_spawner_ready(g);
     tell_change(g);
-    for (size_t i = 0; i < all_seats(g); i++)
+    for (size_t i = 0; i < generation_seats(g); i++)
         if (!g->seats[i].process.ready)
             return;
     if (g->state == GENERATION_STARTING)
@@ -237,7 +226,8 @@ static bool is_wanted(const struct seat *seat)
     const struct generation *g = seat->generation;
 
     /* Workers that leave may have requests that only helpers can answer. */
-    return !generation_is_leaving(g) || (process_is_spawner(&seat->process) && generation_workers(g) > 0);
+    return !generation_is_leaving(g) ||
+           (process_is_spawner(&seat->process) && generation_workers_alive(g) > 0);
 }
 
 /* One that died before its first job may have died of a plug-in. */
@@ -314,7 +304,7 @@ int generation_make_seats(struct generation *g, size_t n_workers, bool has_spawn
 static void check_descriptors(struct generation *g, struct complaints *complaints)
 {
     const uint32_t streams = 1u << TRANSPORT_TCP | 1u << TRANSPORT_UNIX;
-    uint64_t wanted = 0, possible = (uint64_t)g->all->max_descriptors * g->n_seats;
+    uint64_t wanted = 0, possible = (uint64_t)g->all->max_descriptors * g->n_workers;
 
     for (size_t i = 0; i < g->conf->n_services; i++)
         if (g->conf->services[i].enabled && (g->conf->services[i].transports & streams) &&
@@ -326,7 +316,7 @@ static void check_descriptors(struct generation *g, struct complaints *complaint
     complaints_add(complaints, false,
                    "max_connections of all services, %llu, cannot be reached: the limit is %zu descriptors "
                    "for each worker (LimitNOFILE=), and workers = %zu",
-                   (unsigned long long)wanted, g->all->max_descriptors, g->n_seats);
+                   (unsigned long long)wanted, g->all->max_descriptors, g->n_workers);
 }
 
 /* The workers wait for the spawner, so that it is there when they are. */
@@ -335,10 +325,10 @@ static int start_all(struct generation *g, struct complaints *complaints)
     if (!g->has_spawner)
         return start_all_workers(g, complaints);
     if (g->patient) {
-        seat_start_or_retry(spawner_seat(g));
+        seat_start_or_retry(generation_spawner(g));
         return 0;
     }
-    int r = seat_start(spawner_seat(g));
+    int r = seat_start(generation_spawner(g));
     if (r < 0)
         complaints_add(complaints, true, "cannot start the spawner: %s", strerror(-r));
     return r;
@@ -395,7 +385,7 @@ void generation_commit(struct generation *g)
     g->since = time(NULL);
     g->all->serving = g;
     generations_forget_removed(g->all, g->conf);
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         process_tell(&g->seats[i].process, CHANNEL_SERVE, 0);
     succession_begin(g);
     store_sync(g->all->store, &g->listeners);
@@ -424,7 +414,7 @@ static void tell_removed(struct generation *g)
 
     for (size_t i = 0; removed && i < g->listeners.len; i++)
         removed[i] = g->listeners.item[i]->refs == 1;
-    for (size_t i = 0; removed && i < g->n_seats; i++)
+    for (size_t i = 0; removed && i < g->n_workers; i++)
         process_tell_set(&g->seats[i].process, CHANNEL_REMOVED, removed, g->listeners.len);
     free(removed);
 }
@@ -467,6 +457,6 @@ void generation_drain(struct generation *g, uint64_t timeout_ms)
 
 void generation_kill(struct generation *g)
 {
-    for (size_t i = 0; i < all_seats(g); i++)
+    for (size_t i = 0; i < generation_seats(g); i++)
         process_kill(&g->seats[i].process);
 }

@@ -110,7 +110,7 @@ struct generation {
     int *slots;                  /* owns; of each service of conf, -1: disabled */
     struct inbox inboxes[HANDOVER_WAYS];
     struct seat *seats; /* owns; the workers, and behind them the spawner, if there is one */
-    size_t n_seats;     /* workers */
+    size_t n_workers;   /* living or not */
     bool has_spawner;
     bool workers_started;
     bool *drained;              /* owns; by service */
@@ -159,14 +159,20 @@ bool generation_has_left(const struct generation *g);
 /* Of workers, and behind them the spawner, if there is one. */
 static inline size_t generation_seats(const struct generation *g)
 {
-    return g->n_seats + g->has_spawner;
+    return g->n_workers + g->has_spawner;
+}
+
+/* NULL: there is none. */
+static inline struct seat *generation_spawner(const struct generation *g)
+{
+    return g->has_spawner ? &g->seats[g->n_workers] : NULL;
 }
 
 /* Counts what the kernel dropped of its datagrams. */
 void generation_count_drops(const struct generation *g);
 
 uint64_t generation_connections(const struct generation *g);
-size_t generation_workers(const struct generation *g);
+size_t generation_workers_alive(const struct generation *g);
 
 void generations_init(struct generations *all);
 void generations_done(struct generations *all);
@@ -182,7 +188,7 @@ void generations_watch(struct generations *all, uint64_t timeout_ms, bool forgiv
  * A service that is drained closes politely what comes and what is idle, in all generations, those to come
  * included, until it is resumed or a configuration without it serves. 0 or -ENOMEM.
  */
-int generations_drain(struct generations *all, const char *service, bool drained);
+int generations_set_drained(struct generations *all, const char *service, bool drained);
 bool generations_is_drained(const struct generations *all, const char *service);
 /* For a new generation. 0 or -ENOMEM. */
 int generation_note_drained(struct generation *g);

@@ -110,12 +110,12 @@ static void tell_drained(struct generation *g, const char *service, bool drained
         return;
     size_t index = (size_t)(s - g->conf->services);
     g->drained[index] = drained;
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         process_tell(&g->seats[i].process, drained ? CHANNEL_DRAIN_SERVICE : CHANNEL_RESUME_SERVICE,
                      (uint32_t)index);
 }
 
-int generations_drain(struct generations *all, const char *service, bool drained)
+int generations_set_drained(struct generations *all, const char *service, bool drained)
 {
     size_t place = place_of(all, service);
     int r = 0;

@@ -171,7 +171,7 @@ static void log_listeners(const struct generation *g)
     }
     if (fclose(out) == 0)
         log_event(LOG_NOTICE, LOG_ID_STARTED, "generation %u: %s%s%zu worker%s", g->number, line,
-                  last ? "; " : "", g->n_seats, g->n_seats == 1 ? "" : "s");
+                  last ? "; " : "", g->n_workers, g->n_workers == 1 ? "" : "s");
     free(line);
 }
 

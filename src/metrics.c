@@ -8,12 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CONNECTIONS "sockd_connections_rejected_total"
-#define PAUSES      "sockd_accept_pauses_total"
-#define ENDED       "sockd_connections_ended_total"
-#define REQUESTS    "sockd_requests_total"
-#define DURATION    "sockd_request_duration_seconds"
-#define DROPPED     "sockd_datagrams_dropped_total"
+#define REJECTED "sockd_connections_rejected_total"
+#define PAUSES   "sockd_accept_pauses_total"
+#define ENDED    "sockd_connections_ended_total"
+#define REQUESTS "sockd_requests_total"
+#define DURATION "sockd_request_duration_seconds"
+#define DROPPED  "sockd_datagrams_dropped_total"
 
 #define REJECTED_HELP "Connections and datagrams that were refused, by reason."
 #define PAUSES_HELP   "Pauses of 50 ms in accepting, by reason."
@@ -25,10 +25,10 @@
 const struct metric_row metric_rows[] = {
     { "sockd_connections_accepted_total", "", "Connections accepted.", "accepted" },
     { "sockd_connections", "", "Connections open.", "connections" },
-    { CONNECTIONS, "reason=\"denied\"", REJECTED_HELP, "refused_denied" },
-    { CONNECTIONS, "reason=\"source\"", REJECTED_HELP, "refused_source" },
-    { CONNECTIONS, "reason=\"limit\"", REJECTED_HELP, "refused_limit" },
-    { CONNECTIONS, "reason=\"drained\"", REJECTED_HELP, "refused_drained" },
+    { REJECTED, "reason=\"denied\"", REJECTED_HELP, "refused_denied" },
+    { REJECTED, "reason=\"source\"", REJECTED_HELP, "refused_source" },
+    { REJECTED, "reason=\"limit\"", REJECTED_HELP, "refused_limit" },
+    { REJECTED, "reason=\"drained\"", REJECTED_HELP, "refused_drained" },
     { "sockd_accept_errors_total", "", "Connections lost between arrival and accept.", "accept_errors" },
     { PAUSES, "reason=\"limit\"", PAUSES_HELP, "paused_limit" },
     { PAUSES, "reason=\"rate\"", PAUSES_HELP, "paused_rate" },
@@ -129,7 +129,7 @@ static void print_daemon(FILE *out, const struct status *status, const struct ge
     print_number(out, "sockd_up", "gauge", "1 when the daemon is well, 0 when it is degraded.",
                  status->verdict == VERDICT_WELL);
     if (g) {
-        workers = generation_workers(g);
+        workers = generation_workers_alive(g);
         print_number(out, "sockd_generation", "gauge", "The number of the generation that serves.",
                      g->number);
     }

@@ -39,7 +39,7 @@ static const struct stats_service *figures(const struct roll *r, size_t seat)
 
 static unsigned wanted(const struct roll *r, size_t seat)
 {
-    return spawner_helpers_of(service_of(r), r->g->seats[seat].process.number, (unsigned)r->g->n_seats);
+    return spawner_helpers_of(service_of(r), r->g->seats[seat].process.number, (unsigned)r->g->n_workers);
 }
 
 static bool serves(const struct roll *r, size_t seat)
@@ -152,10 +152,10 @@ int roll_begin(struct generation *g, size_t service)
 
     loop_timer_stop(g->all->loop, &r->timer);
     /* There is nothing to lose. */
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         if (wanted(r, i) > 0 && !serves(r, i))
             tell(r, i);
-    r->n_left = g->n_seats;
+    r->n_left = g->n_workers;
     go_on(r);
     return 0;
 }

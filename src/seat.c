@@ -47,7 +47,7 @@ int seats_make_as(struct generation *g, size_t n_workers, bool has_spawner, cons
     g->seats = calloc(n_workers + has_spawner, sizeof(*g->seats));
     if (!g->seats || !g->trouble || !g->trouble_since_ms || !g->proof_since_ms || trials_make(g) < 0)
         return -ENOMEM;
-    g->n_seats = n_workers;
+    g->n_workers = n_workers;
     g->has_spawner = has_spawner;
     for (size_t i = 0; i < n_workers + has_spawner; i++) {
         struct seat *seat = &g->seats[i];
@@ -55,7 +55,8 @@ int seats_make_as(struct generation *g, size_t n_workers, bool has_spawner, cons
         seat->troubled = calloc(g->conf->n_services + 1, sizeof(bool));
         if (!seat->troubled)
             return -ENOMEM;
-        process_init(&seat->process, hooks, g->all->loop, g->all->stats, i < n_workers ? (unsigned)i + 1 : 0);
+        process_init(&seat->process, hooks, g->all->loop, g->all->stats,
+                     i < n_workers ? (unsigned)i + 1 : PROCESS_SPAWNER);
         seat->process.generation = g->number;
     }
     return 0;
@@ -63,7 +64,7 @@ int seats_make_as(struct generation *g, size_t n_workers, bool has_spawner, cons
 
 void seats_free(struct generation *g)
 {
-    for (size_t i = 0; g->seats && i < g->n_seats + g->has_spawner; i++)
+    for (size_t i = 0; g->seats && i < generation_seats(g); i++)
         free(g->seats[i].troubled);
     free(g->seats);
     g->seats = NULL;
@@ -99,7 +100,7 @@ static int start_spawner(struct seat *seat, int log_level)
         .generation = g->number,
         .conf = g->conf,
         .slots = g->slots,
-        .n_workers = (unsigned)g->n_seats,
+        .n_workers = (unsigned)g->n_workers,
         .stats = g->all->stats,
         .soft_descriptors = g->all->soft_descriptors,
     };
@@ -118,7 +119,7 @@ static int start_worker(struct seat *seat, int log_level)
         .drained = g->drained,
         .shelved = g->shelved,
         .stats = g->all->stats,
-        .n_workers = (unsigned)g->n_seats,
+        .n_workers = (unsigned)g->n_workers,
         .max_descriptors = g->all->max_descriptors,
         .patient = g->patient || g->state == GENERATION_SERVING,
     };
@@ -128,7 +129,7 @@ static int start_worker(struct seat *seat, int log_level)
     if (r == 0)
         succession_give_inboxes(seat);
     if (r == 0)
-        seat_connect(g->has_spawner ? &g->seats[g->n_seats] : NULL, seat);
+        seat_connect(generation_spawner(g), seat);
     return r;
 }
 
@@ -191,7 +192,7 @@ void seat_start_or_retry(struct seat *seat)
 
 void seats_hurry(struct generation *g)
 {
-    for (size_t i = 0; i < g->n_seats; i++) {
+    for (size_t i = 0; i < g->n_workers; i++) {
         if (!g->seats[i].again.place)
             continue;
         loop_timer_stop(g->all->loop, &g->seats[i].again);

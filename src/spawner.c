@@ -18,6 +18,7 @@
 
 /* Between TERM and KILL when a drain has taken too long; shorter than what the master gives us then. */
 #define DRAIN_GRACE_MS 500
+
 static bool is_spawned(const struct service *service)
 {
     return service->enabled && (service->handler == HANDLER_HELPER || service->handler == HANDLER_PROGRAM);
@@ -154,7 +155,7 @@ static void attach(struct spawner *spawner, unsigned worker, int fd)
 
 /* The end. */
 
-static void for_each_child(struct spawner *spawner, uint64_t grace_ms)
+static void end_all_children(struct spawner *spawner, uint64_t grace_ms)
 {
     for (size_t i = 0; i < spawner->n_services; i++)
         if (spawner->services[i].conf)
@@ -172,7 +173,7 @@ static void on_drain_over(struct loop_timer *timer)
     for (size_t i = 0; i < spawner->n_services; i++)
         if (spawner->services[i].conf)
             spawned_drop_waiting(&spawner->services[i]);
-    for_each_child(spawner, DRAIN_GRACE_MS);
+    end_all_children(spawner, DRAIN_GRACE_MS);
     spawned_check_end(spawner);
 }
 
@@ -200,7 +201,7 @@ static void kill_all(struct spawner *spawner)
     for (size_t i = 0; i < spawner->n_services; i++)
         if (spawner->services[i].conf)
             spawned_drop_waiting(&spawner->services[i]);
-    for_each_child(spawner, 0);
+    end_all_children(spawner, 0);
     spawned_check_end(spawner);
 }
 

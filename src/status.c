@@ -43,7 +43,7 @@ const struct generation *status_newest(const struct status *status)
 /* A place that processes died in before their first job, and that is empty or unproven. */
 static const struct seat *failing_seat(const struct generation *g)
 {
-    for (size_t i = 0; i < g->n_seats + g->has_spawner; i++)
+    for (size_t i = 0; i < generation_seats(g); i++)
         if (g->seats[i].failures > 0 && !g->seats[i].process.ready)
             return &g->seats[i];
     return NULL;
@@ -198,7 +198,7 @@ static void print_count(FILE *out, uint64_t n, const char *what)
 
 static void print_figures(const struct status *status, const struct generation *g, FILE *out)
 {
-    print_count(out, generation_workers(g), "worker");
+    print_count(out, generation_workers_alive(g), "worker");
     fputs(", ", out);
     print_count(out, status_connections(status), "connection");
     fputs(", ", out);
@@ -256,7 +256,7 @@ static void print_generations(const struct status *status, FILE *out)
     list_for_each (it, &status->generations->all) {
         const struct generation *g = container_of(it, struct generation, link);
         fprintf(out, "%-13s%u, %s: ", title, g->number, generation_state_word(g->state));
-        print_count(out, generation_workers(g), "worker");
+        print_count(out, generation_workers_alive(g), "worker");
         fputs(", ", out);
         print_count(out, generation_connections(g), "connection");
         fputc('\n', out);
@@ -267,7 +267,7 @@ static void print_generations(const struct status *status, FILE *out)
 static void print_workers(const struct generation *g, FILE *out)
 {
     fprintf(out, "%-13s", "workers");
-    for (size_t i = 0; i < g->n_seats; i++) {
+    for (size_t i = 0; i < g->n_workers; i++) {
         const struct process *p = &g->seats[i].process;
         if (process_lives(p))
             fprintf(out, "%s%u [pid %d]", i ? ", " : "", p->number, (int)p->pid);
@@ -276,7 +276,7 @@ static void print_workers(const struct generation *g, FILE *out)
     }
     fputc('\n', out);
     if (g->has_spawner)
-        fprintf(out, "%-13s[pid %d]\n", "spawner", (int)g->seats[g->n_seats].process.pid);
+        fprintf(out, "%-13s[pid %d]\n", "spawner", (int)generation_spawner(g)->process.pid);
 }
 
 static void print_listeners(const struct generation *g, const struct service *service, FILE *out)

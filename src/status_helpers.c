@@ -16,7 +16,7 @@ struct figures {
 static struct figures of_worker(const struct generation *g, size_t service, const struct process *worker)
 {
     const struct service *conf = &g->conf->services[service];
-    struct figures f = { .wanted = spawner_helpers_of(conf, worker->number, (unsigned)g->n_seats) };
+    struct figures f = { .wanted = spawner_helpers_of(conf, worker->number, (unsigned)g->n_workers) };
     const struct stats_page *page = process_lives(worker) ? stats_page(g->all->stats, worker->page) : NULL;
 
     if (!page)
@@ -36,7 +36,7 @@ static struct figures of_service(const struct generation *g, size_t service)
     struct figures sum = { 0 };
     int slot = g->slots[service];
 
-    for (size_t i = 0; i < g->n_seats; i++) {
+    for (size_t i = 0; i < g->n_workers; i++) {
         struct figures f = of_worker(g, service, &g->seats[i].process);
 
         sum.wanted += f.wanted;
@@ -70,7 +70,7 @@ static void print_service(FILE *out, const struct generation *g, size_t service)
 
     fprintf(out, "%s: ", g->conf->services[service].name);
     print_figures(out, &f);
-    for (size_t i = 0; g->n_seats > 1 && i < g->n_seats; i++) {
+    for (size_t i = 0; g->n_workers > 1 && i < g->n_workers; i++) {
         const struct process *worker = &g->seats[i].process;
 
         f = of_worker(g, service, worker);
@@ -115,7 +115,7 @@ static json_t *pack_service(const struct generation *g, size_t service)
     struct figures f = of_service(g, service);
     json_t *object = pack(&f), *workers = json_array();
 
-    for (size_t i = 0; i < g->n_seats; i++) {
+    for (size_t i = 0; i < g->n_workers; i++) {
         const struct process *worker = &g->seats[i].process;
 
         f = of_worker(g, service, worker);

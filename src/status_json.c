@@ -18,8 +18,8 @@ static json_t *of_generations(const struct status *status)
         const struct generation *g = container_of(it, struct generation, link);
         json_array_append_new(list, json_pack("{s:i, s:s, s:I, s:I, s:I}", "number", (int)g->number, "state",
                                               generation_state_word(g->state), "since", (json_int_t)g->since,
-                                              "workers", (json_int_t)generation_workers(g), "connections",
-                                              (json_int_t)generation_connections(g)));
+                                              "workers", (json_int_t)generation_workers_alive(g),
+                                              "connections", (json_int_t)generation_connections(g)));
     }
     return list;
 }
@@ -28,7 +28,7 @@ static json_t *of_workers(const struct generation *g)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; g && i < g->n_seats; i++) {
+    for (size_t i = 0; g && i < g->n_workers; i++) {
         const struct process *p = &g->seats[i].process;
         json_array_append_new(
             list, json_pack("{s:i, s:i, s:b, s:i, s:I, s:I}", "number", (int)p->number, "pid", (int)p->pid,
@@ -74,7 +74,7 @@ static json_t *of_service(const struct generation *g, size_t service)
 {
     const struct service *s = &g->conf->services[service];
     char why[STATUS_LINE_MAX];
-    unsigned wanted = s->handler == HANDLER_HELPER ? spawner_helpers(s, (unsigned)g->n_seats) : 0;
+    unsigned wanted = s->handler == HANDLER_HELPER ? spawner_helpers(s, (unsigned)g->n_workers) : 0;
     json_t *object = json_object();
 
     json_object_set_new(object, "state", json_string(status_service(g, service)));
@@ -133,11 +133,12 @@ char *status_json(const struct status *status)
     json_object_set_new(object, "generation", json_integer(g ? (json_int_t)g->number : 0));
     json_object_set_new(object, "generations", of_generations(status));
     json_object_set_new(object, "workers", of_workers(g));
-    json_object_set_new(object, "spawner",
-                        json_integer(g && g->has_spawner ? (json_int_t)g->seats[g->n_seats].process.pid : 0));
+    json_object_set_new(
+        object, "spawner",
+        json_integer(g && g->has_spawner ? (json_int_t)generation_spawner(g)->process.pid : 0));
     json_object_set_new(
         object, "spawner_cpu_us",
-        json_integer(g && g->has_spawner ? (json_int_t)usage_cpu_us(g->seats[g->n_seats].process.pid) : 0));
+        json_integer(g && g->has_spawner ? (json_int_t)usage_cpu_us(generation_spawner(g)->process.pid) : 0));
     json_object_set_new(object, "duration_bounds_us", of_bounds());
     json_object_set_new(object, "log_level", json_string(g ? log_level_word(status_log_level(status)) : ""));
     json_object_set_new(object, "services", of_services(g));

@@ -18,15 +18,15 @@ void succession_init(struct generation *g)
 static size_t workers_of(const struct service *service, const struct generation *g)
 {
     size_t helpers =
-        service->handler == HANDLER_HELPER ? spawner_helpers(service, (unsigned)g->n_seats) : g->n_seats;
+        service->handler == HANDLER_HELPER ? spawner_helpers(service, (unsigned)g->n_workers) : g->n_workers;
 
-    return helpers < g->n_seats ? helpers : g->n_seats;
+    return helpers < g->n_workers ? helpers : g->n_workers;
 }
 
 /* So many workers, the first ones, serve all services. */
 static size_t workers_of_all(const struct generation *g)
 {
-    size_t n = g->n_seats;
+    size_t n = g->n_workers;
 
     for (size_t i = 0; i < g->conf->n_services; i++) {
         const struct service *service = &g->conf->services[i];
@@ -51,7 +51,7 @@ int succession_make_inboxes(struct generation *g)
 {
     int r = make_inbox(&g->inboxes[HANDOVER_TO_ANY]);
 
-    if (r == 0 && workers_of_all(g) < g->n_seats)
+    if (r == 0 && workers_of_all(g) < g->n_workers)
         r = make_inbox(&g->inboxes[HANDOVER_TO_FIRST]);
     return r;
 }
@@ -77,7 +77,7 @@ static bool goes_on(const struct service *from, const struct generation *to, enu
     if (from->handler == HANDLER_PROGRAM || next->handler == HANDLER_PROGRAM ||
         next->handler == HANDLER_DAYTIME)
         return false;
-    *ret = workers_of(next, to) < to->n_seats ? HANDOVER_TO_FIRST : HANDOVER_TO_ANY;
+    *ret = workers_of(next, to) < to->n_workers ? HANDOVER_TO_FIRST : HANDOVER_TO_ANY;
     return true;
 }
 
@@ -93,7 +93,7 @@ static void tell_givers(struct generation *old, const struct generation *g)
     for (size_t i = 0; sets && i < n; i++)
         if (goes_on(&old->conf->services[i], g, &way))
             sets[way * n + i] = true;
-    for (size_t i = 0; sets && i < old->n_seats; i++) {
+    for (size_t i = 0; sets && i < old->n_workers; i++) {
         struct process *worker = &old->seats[i].process;
 
         for (int to = 0; to < HANDOVER_WAYS; to++)

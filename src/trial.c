@@ -191,7 +191,7 @@ static void succeed(struct trial *trial)
         return;
     g->shelved[service] = false;
     trouble_unshelve(g, service);
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         process_tell(&g->seats[i].process, CHANNEL_TAKE_UP, (uint32_t)service);
 }
 

@@ -59,7 +59,7 @@ static void end_trouble(struct generation *g, size_t service)
 {
     uint64_t now_ms = loop_now(g->all->loop);
 
-    for (size_t i = 0; i < g->n_seats; i++)
+    for (size_t i = 0; i < g->n_workers; i++)
         if (g->seats[i].troubled[service])
             return;
     if (!g->trouble[service] || g->shelved[service])

@@ -218,7 +218,7 @@ static int adopt_uses(struct generation *g, const struct upgrade_generation *fro
 
 static struct seat *seat_of(struct generation *g, int64_t place)
 {
-    return &g->seats[place == 0 ? g->n_seats : (size_t)place - 1];
+    return &g->seats[place == PROCESS_SPAWNER ? g->n_workers : (size_t)place - 1];
 }
 
 /* -1: its counters are lost. */
@@ -322,7 +322,7 @@ static int adopt_generations(struct generations *all, const struct upgrade_state
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < s->n_drained; i++)
-        r = generations_drain(all, s->drained[i], true);
+        r = generations_set_drained(all, s->drained[i], true);
     all->log_level = (int)s->log_level;
     all->last_number = (unsigned)s->last_number;
     all->told_descriptors = s->told_descriptors;

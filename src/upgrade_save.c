@@ -163,13 +163,13 @@ static bool save_generation(const struct generation *g, struct upgrade_state *s)
         .state = (int64_t)g->state,
         .since = g->since,
         .end_due_ms = g->end_timer.place ? (int64_t)g->end_timer.due_ms : 0,
-        .n_workers = (int64_t)g->n_seats,
+        .n_workers = (int64_t)g->n_workers,
         .inbox_fd = g->inboxes[HANDOVER_TO_ANY].read_fd,
         .has_spawner = g->has_spawner,
         .conf = conf_text(g->conf),
     };
     bool ok = to->conf && save_uses(g, to) && save_shelved(g, to);
-    for (size_t i = 0; ok && i < g->n_seats + g->has_spawner; i++)
+    for (size_t i = 0; ok && i < generation_seats(g); i++)
         ok = save_seat(&g->seats[i], to) && save_trouble(g, &g->seats[i], to);
     return ok;
 }

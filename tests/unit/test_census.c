@@ -35,7 +35,7 @@ static void begin_member(int i)
     struct generation *g = &members[i];
 
     *g = (struct generation){
-        .number = (unsigned)i + 5, .seats = seats[i], .n_seats = SEATS - 1, .has_spawner = true
+        .number = (unsigned)i + 5, .seats = seats[i], .n_workers = SEATS - 1, .has_spawner = true
     };
     g->conf = try_text("services: { a: { port = 1; handler = \"echo\"; };"
                        " b: { port = 2; handler = \"echo\"; }; };",
