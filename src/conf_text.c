@@ -209,11 +209,22 @@ static int parse_command(const struct conf_key *key, const struct conf_node *nod
     return parse_words(key, node, field, why, check_argument);
 }
 
-/* What speaks of a process itself must not reach another. */
-static bool is_private(const char *text, size_t len)
+size_t conf_text_variable(const char *text)
 {
-    static const char *const names[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",  "JOURNAL_STREAM",
-                                         "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES" };
+    size_t len = strcspn(text, "=");
+
+    for (size_t i = 0; i < len; i++)
+        if (!isalnum((unsigned char)text[i]) && text[i] != '_')
+            return 0;
+    return isdigit((unsigned char)text[0]) ? 0 : len;
+}
+
+bool conf_text_is_private(const char *text)
+{
+    static const char *const names[] = { "FDSTORE",        "JOURNAL_STREAM", "LISTEN_FDS",
+                                         "LISTEN_FDNAMES", "LISTEN_PID",     "LISTEN_PIDFDID",
+                                         "NOTIFY_SOCKET",  "WATCHDOG_PID",   "WATCHDOG_USEC" };
+    size_t len = strcspn(text, "=");
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strlen(names[i]) == len && strncmp(text, names[i], len) == 0)
@@ -227,15 +238,11 @@ static int check_variable(const struct conf_key *key, const struct conf_node *it
 
     if (item->kind != NODE_STRING)
         return conf_text_wrong_type(key, item, why);
-    size_t len = strcspn(item->text, "=");
-    if (len == 0 || isdigit((unsigned char)item->text[0]))
+    size_t len = conf_text_variable(item->text);
+    if (len == 0)
         return conf_text_fault(why, item, "%s does not begin with the name of a variable",
                                conf_text_quote(quoted, item->text));
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)item->text[i]) && item->text[i] != '_')
-            return conf_text_fault(why, item, "%s does not begin with the name of a variable",
-                                   conf_text_quote(quoted, item->text));
-    if (is_private(item->text, len))
+    if (conf_text_is_private(item->text))
         return conf_text_fault(why, item, "%.*s is about sockd itself, and never handed on", (int)len,
                                item->text);
     return 0;

@@ -5,6 +5,7 @@
 
 #include "conf_node.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 
 struct conf_key;
@@ -25,6 +26,11 @@ int conf_text_fault(struct conf_fault *ret_why, const struct conf_node *node, co
 /* The same for a value of a type that the key does not take. */
 int conf_text_wrong_type(const struct conf_key *key, const struct conf_node *node,
                          struct conf_fault *ret_why);
+
+/* The length of the name of a variable that TEXT, as in environ(7), begins with; 0: it is none. */
+size_t conf_text_variable(const char *text);
+/* The variable of TEXT is what a service manager tells one process alone: it must not reach another. */
+bool conf_text_is_private(const char *text);
 
 /* A list as its items; any other value stands for a list of one. */
 size_t conf_text_items(const struct conf_node *node);

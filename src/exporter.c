@@ -436,23 +436,16 @@ static void stop(struct exporter *e)
     loop_done(&e->loop);
 }
 
-static void close_the_rest(const struct exporter_setup *setup)
-{
-    int keep[64] = { setup->channel_fd, log_fd() };
-    size_t n = 2;
-
-    for (size_t i = 0; i < setup->listeners->len && n < sizeof(keep) / sizeof(keep[0]); i++)
-        keep[n++] = setup->listeners->item[i]->fd;
-    fd_close_others(keep, n);
-}
-
 /* It talks to the network and to its master, and that is all that it may. */
 static int drop_rights(const struct exporter_setup *setup)
 {
+    const int ours[] = { setup->channel_fd, log_fd() };
     struct rlimit limit = { DESCRIPTORS, DESCRIPTORS };
 
     stats_free(setup->stats);
-    close_the_rest(setup);
+    int r = listen_close_others(setup->listeners, ours, sizeof(ours) / sizeof(ours[0]));
+    if (r < 0)
+        return r;
     setrlimit(RLIMIT_NOFILE, &limit);
     return spawn_drop_rights();
 }

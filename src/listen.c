@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,8 +266,7 @@ static const char *advice(const struct listen_name *name, int error)
 static bool is_standard_ipv6(const struct listen_name *name)
 {
     return !name->path[0] && name->addr.family == AF_INET6 &&
-           (memcmp(name->addr.ip, &in6addr_loopback, 16) == 0 ||
-            memcmp(name->addr.ip, &in6addr_any, 16) == 0);
+           (addr_is_loopback(&name->addr) || addr_is_any(&name->addr));
 }
 
 /* The system lets us not have the mode or the group that SERVICE wants for its file. */
@@ -485,4 +483,18 @@ void listen_release(struct listen_set *set)
     free(set->item);
     free(set->service);
     *set = (struct listen_set){ 0 };
+}
+
+int listen_close_others(const struct listen_set *set, const int *also, size_t n)
+{
+    int *keep = calloc(set->len + n, sizeof(*keep));
+
+    if (!keep)
+        return -ENOMEM;
+    for (size_t i = 0; i < set->len; i++)
+        keep[i] = set->item[i]->fd;
+    memcpy(keep + set->len, also, n * sizeof(*also));
+    fd_close_others(keep, set->len + n);
+    free(keep);
+    return 0;
 }

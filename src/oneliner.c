@@ -7,7 +7,6 @@
 #include "base/text.h"
 #include "conf_text.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,30 +22,16 @@ static void write_key(FILE *out, const char *key, const char *text)
     fputs(";\n", out);
 }
 
-/* Of a plain name, and not about this process itself. */
-static bool is_handed_on(const char *variable)
-{
-    static const char *const ours[] = { "LISTEN_", "NOTIFY_SOCKET=", "WATCHDOG_", "JOURNAL_STREAM=" };
-    size_t len = strcspn(variable, "=");
-
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-        if (strncmp(variable, ours[i], strlen(ours[i])) == 0)
-            return false;
-    for (size_t i = 0; i < len; i++)
-        if (!isalnum((unsigned char)variable[i]) && variable[i] != '_')
-            return false;
-    return len > 0 && !isdigit((unsigned char)variable[0]);
-}
-
 static void write_environment(FILE *out)
 {
     const char *comma = "";
 
     fputs("environment = [ ", out);
     for (char **it = environ; it && *it; it++) {
-        if (!is_handed_on(*it))
+        size_t len = conf_text_variable(*it);
+        if (len == 0 || conf_text_is_private(*it))
             continue;
-        fprintf(out, "%s\"%.*s\"", comma, (int)strcspn(*it, "="), *it);
+        fprintf(out, "%s\"%.*s\"", comma, (int)len, *it);
         comma = ", ";
     }
     fputs(" ];\n", out);

@@ -70,31 +70,31 @@ static void read_store(struct sd *sd)
         sd->store_max = (size_t)n;
 }
 
+/* What is about this process, and yet for the program after it. */
+static const char *const kept[SD_KEPT] = { "FDSTORE", "JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_PID",
+                                           "WATCHDOG_USEC" };
+
 static void keep_environment(struct sd *sd)
 {
-    static const char *const names[] = { "FDSTORE", "JOURNAL_STREAM", "NOTIFY_SOCKET", "WATCHDOG_PID",
-                                         "WATCHDOG_USEC" };
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        const char *value = getenv(names[i]);
-        if (value && asprintf(&sd->environment[i], "%s=%s", names[i], value) < 0)
+    for (size_t i = 0; i < SD_KEPT; i++) {
+        const char *value = getenv(kept[i]);
+        if (value && asprintf(&sd->environment[i], "%s=%s", kept[i], value) < 0)
             sd->environment[i] = NULL;
     }
 }
 
 char **sd_environment(const struct sd *sd)
 {
-    const size_t kept = sizeof(sd->environment) / sizeof(sd->environment[0]);
     size_t n = 0, at = 0;
 
     while (environ[n])
         n++;
-    char **all = calloc(n + kept + 1, sizeof(*all));
+    char **all = calloc(n + SD_KEPT + 1, sizeof(*all));
     if (!all)
         return NULL;
     for (; at < n; at++)
         all[at] = environ[at];
-    for (size_t i = 0; i < kept; i++)
+    for (size_t i = 0; i < SD_KEPT; i++)
         if (sd->environment[i])
             all[at++] = sd->environment[i];
     return all;
@@ -198,7 +198,7 @@ void sd_close(struct sd *sd)
     }
     for (size_t i = 0; i < sd->n_inherited; i++)
         free(sd->inherited[i]);
-    for (size_t i = 0; i < sizeof(sd->environment) / sizeof(sd->environment[0]); i++) {
+    for (size_t i = 0; i < SD_KEPT; i++) {
         free(sd->environment[i]);
         sd->environment[i] = NULL;
     }

@@ -357,22 +357,6 @@ static struct worker *new_worker(const struct worker_setup *setup, struct loop *
     return worker;
 }
 
-/* A forked worker keeps its listeners, its channel and its log, and nothing else of the master's. */
-static void close_the_rest(const struct worker_setup *setup)
-{
-    size_t n = setup->listeners->len + 2;
-    int *keep = calloc(n, sizeof *keep);
-
-    if (!keep)
-        return;
-    for (size_t i = 0; i < setup->listeners->len; i++)
-        keep[i] = setup->listeners->item[i]->fd;
-    keep[n - 2] = setup->channel_fd;
-    keep[n - 1] = log_fd();
-    fd_close_others(keep, n);
-    free(keep);
-}
-
 /* Its descriptors are no longer what they were, so what is in hand cannot be ended in order: it ends with the
  * process. */
 static _Noreturn void end_in_disorder(struct worker *worker, int r)
@@ -384,6 +368,7 @@ static _Noreturn void end_in_disorder(struct worker *worker, int r)
 
 int worker_main(const struct worker_setup *setup)
 {
+    const int ours[] = { setup->channel_fd, log_fd() };
     struct loop loop;
     char name[32];
 
@@ -392,9 +377,8 @@ int worker_main(const struct worker_setup *setup)
     prctl(PR_SET_NAME, name);
 
     struct worker *worker = new_worker(setup, &loop, true);
-    if (!worker)
+    if (!worker || listen_close_others(setup->listeners, ours, sizeof ours / sizeof *ours) < 0)
         return EX_OSERR;
-    close_the_rest(setup);
     int r = loop_init(&loop);
     if (r == 0)
         r = start(worker);

@@ -543,6 +543,7 @@ class BadCommands(ProgramTest):
                 ('command = "cat -u";', "no shell splits it"),
                 ('command = "cat"; environment = [ "=x" ];', "does not begin with the name"),
                 ('command = "cat"; environment = [ "NOTIFY_SOCKET" ];', "never handed on"),
+                ('command = "cat"; environment = [ "FDSTORE=1" ];', "FDSTORE is about sockd itself"),
                 ('command = "cat"; transport = "udp";', "a program needs connections"),
                 ('command = "cat"; framing = "line";', 'framing: means nothing for handler "program"'),
                 ('max_programs = 1;', "needs a command")):
