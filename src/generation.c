@@ -89,16 +89,11 @@ void generation_free(struct generation *g)
     listen_release(&g->copies);
     free(g->drained);
     list_remove(&g->link);
-    trouble_stop(g);
+    trouble_free(g);
     succession_done(g);
-    for (size_t i = 0; g->trouble && i < g->conf->n_services; i++)
-        free(g->trouble[i]);
     trials_free(g);
     rolls_free(g);
     conf_unref(g->conf);
-    free(g->trouble);
-    free(g->trouble_since_ms);
-    free(g->proof_since_ms);
     free(g->slots);
     seats_free(g);
     free(g);

@@ -195,32 +195,31 @@ static int fork_process(struct process *p, const struct process_job *job, int lo
 static int start_job(struct process *p, const struct process_job *job, int channel_fd, int log_level,
                      bool embedded)
 {
-    struct worker_setup worker = { .number = 0 };
-    struct spawner_setup spawner = { .page = 0 };
-    struct exporter_setup exporter = { .channel_fd = channel_fd };
-    struct process_job mine = { .worker = job->worker ? &worker : NULL,
-                                .spawner = job->spawner ? &spawner : NULL,
-                                .exporter = job->exporter ? &exporter : NULL };
-
     if (job->exporter) {
-        exporter = *job->exporter;
-        exporter.channel_fd = channel_fd;
-    } else if (job->spawner) {
-        spawner = *job->spawner;
-        spawner.page = p->page;
-        spawner.channel_fd = channel_fd;
-    } else {
-        assert(job->worker);
-        worker = *job->worker;
-        worker.page = p->page;
-        worker.number = p->number;
-        worker.channel_fd = channel_fd;
+        struct exporter_setup setup = *job->exporter;
+
+        setup.channel_fd = channel_fd;
+        return fork_process(p, &(struct process_job){ .exporter = &setup }, log_level);
     }
-    return embedded ? embed(p, &worker) : fork_process(p, &mine, log_level);
+    if (job->spawner) {
+        struct spawner_setup setup = *job->spawner;
+
+        setup.page = p->page;
+        setup.channel_fd = channel_fd;
+        return fork_process(p, &(struct process_job){ .spawner = &setup }, log_level);
+    }
+    assert(job->worker);
+    struct worker_setup setup = *job->worker;
+    setup.page = p->page;
+    setup.number = p->number;
+    setup.channel_fd = channel_fd;
+    return embedded ? embed(p, &setup)
+                    : fork_process(p, &(struct process_job){ .worker = &setup }, log_level);
 }
 
 int process_start(struct process *p, const struct process_job *job, int log_level, bool embedded)
 {
+    bool taken = false; /* the other end of the channel */
     int pair[2];
 
     assert(!process_lives(p));
@@ -232,17 +231,16 @@ int process_start(struct process *p, const struct process_job *job, int log_leve
         stats_fold_page(p->stats, page);
         return r;
     }
-    embedded = embedded && job->worker;
     p->page = page;
     p->channel_fd = pair[0];
     p->started_ms = loop_now(p->loop);
     p->asked_ms = 0;
     r = loop_add(p->loop, &p->channel, p->channel_fd, EPOLLIN, on_channel);
-    if (r == 0)
+    if (r == 0) {
+        taken = embedded && job->worker;
         r = start_job(p, job, pair[1], log_level, embedded);
-    else
-        embedded = false;
-    if (!embedded)
+    }
+    if (!taken)
         fd_close(&pair[1]);
     if (r < 0)
         forget(p);

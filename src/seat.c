@@ -8,6 +8,7 @@
 #include "log_ids.h"
 #include "succession.h"
 #include "trial.h"
+#include "trouble.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -41,11 +42,8 @@ int seats_make(struct generation *g, const struct process_hooks *hooks)
 
 int seats_make_as(struct generation *g, size_t n_workers, bool has_spawner, const struct process_hooks *hooks)
 {
-    g->trouble = calloc(g->conf->n_services + 1, sizeof(*g->trouble));
-    g->trouble_since_ms = calloc(g->conf->n_services + 1, sizeof(*g->trouble_since_ms));
-    g->proof_since_ms = calloc(g->conf->n_services + 1, sizeof(*g->proof_since_ms));
     g->seats = calloc(n_workers + has_spawner, sizeof(*g->seats));
-    if (!g->seats || !g->trouble || !g->trouble_since_ms || !g->proof_since_ms || trials_make(g) < 0)
+    if (!g->seats || trouble_make(g) < 0 || trials_make(g) < 0)
         return -ENOMEM;
     g->n_workers = n_workers;
     g->has_spawner = has_spawner;

@@ -152,7 +152,7 @@ void trials_begin(struct generation *g)
 void trial_shelve(struct generation *g, size_t service, const char *why)
 {
     g->shelved[service] = true;
-    trouble_shelve(g, service, why);
+    trouble_begin(g, service, why);
     try_later(&g->trials[service]);
 }
 
@@ -190,7 +190,7 @@ static void succeed(struct trial *trial)
     if (!g->shelved[service])
         return;
     g->shelved[service] = false;
-    trouble_unshelve(g, service);
+    trouble_end(g, service);
     for (size_t i = 0; i < g->n_workers; i++)
         process_tell(&g->seats[i].process, CHANNEL_TAKE_UP, (uint32_t)service);
 }

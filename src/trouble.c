@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "log_ids.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +55,7 @@ static void on_proof(struct loop_timer *timer)
     g->all->hooks->on_change(g->all->owner);
 }
 
-/* The last worker takes it back. */
-static void end_trouble(struct generation *g, size_t service)
+void trouble_end(struct generation *g, size_t service)
 {
     uint64_t now_ms = loop_now(g->all->loop);
 
@@ -73,13 +73,27 @@ static void end_trouble(struct generation *g, size_t service)
         loop_timer_set(g->all->loop, &g->proof_timer, now_ms + PROOF_MS, on_proof);
 }
 
-void trouble_stop(struct generation *g)
+int trouble_make(struct generation *g)
 {
-    loop_timer_stop(g->all->loop, &g->proof_timer);
+    size_t n = g->conf->n_services + 1;
+
+    g->trouble = calloc(n, sizeof(*g->trouble));
+    g->trouble_since_ms = calloc(n, sizeof(*g->trouble_since_ms));
+    g->proof_since_ms = calloc(n, sizeof(*g->proof_since_ms));
+    return g->trouble && g->trouble_since_ms && g->proof_since_ms ? 0 : -ENOMEM;
 }
 
-/* Told when the first worker says so. */
-static void begin_trouble(struct generation *g, size_t service, const char *why)
+void trouble_free(struct generation *g)
+{
+    loop_timer_stop(g->all->loop, &g->proof_timer);
+    for (size_t i = 0; g->trouble && i < g->conf->n_services; i++)
+        free(g->trouble[i]);
+    free(g->trouble);
+    free(g->trouble_since_ms);
+    free(g->proof_since_ms);
+}
+
+void trouble_begin(struct generation *g, size_t service, const char *why)
 {
     char safe[CHANNEL_TEXT_MAX], text[CHANNEL_TEXT_MAX + 80];
     const char *name = g->conf->services[service].name;
@@ -109,9 +123,9 @@ void trouble_tell(struct seat *seat, uint32_t service, const char *why)
         return;
     seat->troubled[service] = why != NULL;
     if (why)
-        begin_trouble(g, service, why);
+        trouble_begin(g, service, why);
     else
-        end_trouble(g, service);
+        trouble_end(g, service);
 }
 
 void trouble_forget(struct seat *seat)
@@ -121,16 +135,6 @@ void trouble_forget(struct seat *seat)
     for (size_t i = 0; i < g->conf->n_services; i++)
         if (seat->troubled[i]) {
             seat->troubled[i] = false;
-            end_trouble(g, i);
+            trouble_end(g, i);
         }
-}
-
-void trouble_shelve(struct generation *g, size_t service, const char *why)
-{
-    begin_trouble(g, service, why);
-}
-
-void trouble_unshelve(struct generation *g, size_t service)
-{
-    end_trouble(g, service);
 }

@@ -14,11 +14,13 @@ void trouble_tell(struct seat *seat, uint32_t service, const char *why);
 /* Its process is gone, and what it said with it. */
 void trouble_forget(struct seat *seat);
 
-/* The generation ends. */
-void trouble_stop(struct generation *g);
+/* SERVICE does not work, whoever says so; told when it is the first to do so. */
+void trouble_begin(struct generation *g, size_t service, const char *why);
+/* One of those who said so takes it back: it ends when no worker is in trouble and it is not shelved (trial.h). */
+void trouble_end(struct generation *g, size_t service);
 
-/* SERVICE is shelved, see trial.h: no worker has to say so. */
-void trouble_shelve(struct generation *g, size_t service, const char *why);
-void trouble_unshelve(struct generation *g, size_t service);
+/* What it takes of a generation that is being made: 0 or -ENOMEM; trouble_free is due in both cases. */
+int trouble_make(struct generation *g);
+void trouble_free(struct generation *g);
 
 #endif
