@@ -44,14 +44,6 @@ static void answer_printed(struct control_client *client, FILE *out, char **text
     answer(client, *text);
 }
 
-static uint64_t number_of(const struct generation *g, size_t service, const char *name)
-{
-    for (const struct stats_row *row = stats_rows; row->name; row++)
-        if (strcmp(row->name, name) == 0)
-            return status_number(g, service, row);
-    return 0;
-}
-
 /* A program has its connection to itself: nothing is cut into messages. */
 static const char *framing_of(const struct service *s, char buf[FRAME_TEXT_MAX])
 {
@@ -80,9 +72,15 @@ static json_t *service_json(const struct generation *g, size_t i)
                                "handler", handler_words[s->handler], "framing", framing_of(s, framing));
     json_object_set_new(object, "why", json_string(status_service_why(g, i, why)));
     json_object_set_new(object, "listeners", listeners_json(g, s));
-    json_object_set_new(object, "connections", json_integer((json_int_t)number_of(g, i, "connections")));
-    json_object_set_new(object, "requests", json_integer((json_int_t)number_of(g, i, "requests")));
-    json_object_set_new(object, "in_hand", json_integer((json_int_t)number_of(g, i, "in_hand")));
+    json_object_set_new(
+        object, "connections",
+        json_integer((json_int_t)status_gauge(g, i, offsetof(struct stats_service, connections))));
+    json_object_set_new(
+        object, "requests",
+        json_integer((json_int_t)status_counter(g, i, offsetof(struct stats_service, requests))));
+    json_object_set_new(
+        object, "in_hand",
+        json_integer((json_int_t)status_gauge(g, i, offsetof(struct stats_service, in_hand))));
     return object;
 }
 
@@ -116,9 +114,9 @@ static void add_service(struct table *t, const struct generation *g, size_t i)
     }
     table_add(t, "%s", s->name);
     table_add(t, "%s", status_service(g, i));
-    table_add(t, "%" PRIu64, number_of(g, i, "connections"));
-    table_add(t, "%" PRIu64, number_of(g, i, "in_hand"));
-    table_add(t, "%" PRIu64, number_of(g, i, "requests"));
+    table_add(t, "%" PRIu64, status_gauge(g, i, offsetof(struct stats_service, connections)));
+    table_add(t, "%" PRIu64, status_gauge(g, i, offsetof(struct stats_service, in_hand)));
+    table_add(t, "%" PRIu64, status_counter(g, i, offsetof(struct stats_service, requests)));
     table_add(t, "%s", handler_words[s->handler]);
     table_add(t, "%s", framing ? framing : "-");
     table_add(t, "%s", where ? where : "");

@@ -141,20 +141,13 @@ static void print_daemon(FILE *out, const struct status *status, const struct ge
     fprintf(out, "sockd_reloads_total{result=\"failed\"} %" PRIu64 "\n", status->reload->n_failed);
 }
 
-static uint64_t number_at(const struct generation *g, size_t service, size_t offset)
-{
-    const struct stats_row row = { .offset = offset };
-
-    return status_number(g, service, &row);
-}
-
 static void print_durations(FILE *out, const struct generation *g, size_t service)
 {
     const char *name = g->conf->services[service].name;
-    uint64_t us = number_at(g, service, offsetof(struct stats_service, duration_us)), n = 0;
+    uint64_t us = status_counter(g, service, offsetof(struct stats_service, duration_us)), n = 0;
 
     for (size_t i = 0; i < STATS_BUCKETS_TIMED; i++) {
-        n += number_at(g, service, offsetof(struct stats_service, duration) + i * sizeof(stats_number));
+        n += status_counter(g, service, offsetof(struct stats_service, duration) + i * sizeof(stats_number));
         fprintf(out, DURATION "_bucket{service=\"%s\",le=\"%s\"} %" PRIu64 "\n", name,
                 stats_duration_bounds[i], n);
     }

@@ -172,21 +172,27 @@ const char *status_service(const struct generation *g, size_t service)
     return status_service_why(g, service, why)[0] ? "degraded" : "serves";
 }
 
+uint64_t status_counter(const struct generation *g, size_t service, size_t offset)
+{
+    return g->slots[service] < 0 ? 0 : stats_sum(g->all->stats, g->slots[service], offset);
+}
+
+uint64_t status_gauge(const struct generation *g, size_t service, size_t offset)
+{
+    return g->slots[service] < 0 ? 0 : stats_sum_living(g->all->stats, g->slots[service], offset);
+}
+
 uint64_t status_number(const struct generation *g, size_t service, const struct stats_row *row)
 {
-    if (g->slots[service] < 0)
-        return 0;
-    return row->gauge ? stats_sum_living(g->all->stats, g->slots[service], row->offset)
-                      : stats_sum(g->all->stats, g->slots[service], row->offset);
+    return row->gauge ? status_gauge(g, service, row->offset) : status_counter(g, service, row->offset);
 }
 
 static uint64_t sum_requests(const struct generation *g)
 {
-    static const struct stats_row row = { .offset = offsetof(struct stats_service, requests) };
     uint64_t n = 0;
 
     for (size_t i = 0; i < g->conf->n_services; i++)
-        n += status_number(g, i, &row);
+        n += status_counter(g, i, offsetof(struct stats_service, requests));
     return n;
 }
 

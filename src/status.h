@@ -54,7 +54,9 @@ const char *status_word(enum verdict verdict);
 const char *status_service(const struct generation *g, size_t service);
 /* Why it is degraded; "" when it is not. Returns BUF. */
 char *status_service_why(const struct generation *g, size_t service, char buf[STATUS_LINE_MAX]);
-/* A counter or gauge of a service of G, by offsetof in struct stats_service. */
+/* A counter of a service of G, or a gauge, by offsetof in struct stats_service; or what a row says. */
+uint64_t status_counter(const struct generation *g, size_t service, size_t offset);
+uint64_t status_gauge(const struct generation *g, size_t service, size_t offset);
 uint64_t status_number(const struct generation *g, size_t service, const struct stats_row *row);
 /* LOG_ERR and so on; -1: none is known yet. */
 int status_log_level(const struct status *status);

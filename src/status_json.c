@@ -52,11 +52,11 @@ static json_t *of_listeners(const struct generation *g, const struct service *se
 /* Requests by how long they took, each in one bucket. */
 static json_t *of_durations(const struct generation *g, size_t service)
 {
-    struct stats_row row = { .offset = offsetof(struct stats_service, duration) };
+    size_t offset = offsetof(struct stats_service, duration);
     json_t *list = json_array();
 
-    for (size_t i = 0; i < STATS_BUCKETS_TIMED; i++, row.offset += sizeof(stats_number))
-        json_array_append_new(list, json_integer((json_int_t)status_number(g, service, &row)));
+    for (size_t i = 0; i < STATS_BUCKETS_TIMED; i++, offset += sizeof(stats_number))
+        json_array_append_new(list, json_integer((json_int_t)status_counter(g, service, offset)));
     return list;
 }
 
