@@ -53,10 +53,7 @@ static char *check_text(const struct complaints *c, const char *file)
         fprintf(out, "%s%s\n", complaint_is_fatal(it) ? "" : "warning: ", it->text);
     if (c->n_fatal == 0)
         fprintf(out, "%s: well\n", file);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }
 
 static void run_check(struct master *master, struct control_client *client, const struct control_line *line)

@@ -34,16 +34,6 @@ static void answer_json(struct control_client *client, json_t *object)
     answer(client, text);
 }
 
-/* Answers with what was printed to OUT, which is closed, in *TEXT. */
-static void answer_printed(struct control_client *client, FILE *out, char **text)
-{
-    if (fclose(out) != 0) {
-        free(*text);
-        *text = NULL;
-    }
-    answer(client, *text);
-}
-
 /* A program has its connection to itself: nothing is cut into messages. */
 static const char *framing_of(const struct service *s, char buf[FRAME_TEXT_MAX])
 {
@@ -173,7 +163,7 @@ void command_services(struct master *master, struct control_client *client, cons
         return;
     }
     print_services(g, out);
-    answer_printed(client, out, &text);
+    answer(client, text_close(out, &text));
 }
 
 /* Stable words. */
@@ -263,7 +253,7 @@ void command_workers(struct master *master, struct control_client *client, const
         return;
     }
     workers_text(all, out);
-    answer_printed(client, out, &text);
+    answer(client, text_close(out, &text));
 }
 
 void command_config(struct master *master, struct control_client *client, const struct control_line *line)
@@ -279,7 +269,7 @@ void command_config(struct master *master, struct control_client *client, const 
     }
     conf_show(g->conf, control_is_trusted(client) ? CONF_WHOLE : CONF_PUBLIC, out);
     if (!line->json) {
-        answer_printed(client, out, &text);
+        answer(client, text_close(out, &text));
         return;
     }
     bool whole = fclose(out) == 0;

@@ -2,6 +2,8 @@
  * manual. */
 #include "conf_key.h"
 
+#include "base/text.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -245,8 +247,5 @@ char *conf_key_text(const struct conf_key *key, const void *base, enum conf_view
         key->print_public(field, out);
     else
         key->type->print(key, field, out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }

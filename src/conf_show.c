@@ -158,10 +158,8 @@ char *conf_diff(const struct conf *from, const struct conf *to)
         fputs("nothing changed", c.out);
     if (c.n > CHANGES_MAX)
         fprintf(c.out, "; and %zu more", c.n - CHANGES_MAX);
-    if (fclose(c.out) != 0) {
-        free(text);
+    if (!text_close(c.out, &text))
         return NULL;
-    }
     safe = malloc(4 * len + 1);
     if (safe)
         text_make_safe(safe, 4 * len + 1, text, len);

@@ -1,6 +1,8 @@
 /* Prometheus text; see metrics.h. */
 #include "metrics.h"
 
+#include "base/text.h"
+
 #include <assert.h>
 #include <inttypes.h>
 #include <stddef.h>
@@ -180,8 +182,5 @@ char *metrics_text(const struct status *status)
         row = print_family(out, g, row);
     if (g)
         print_all_durations(out, g);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }

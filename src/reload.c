@@ -65,10 +65,7 @@ static char *full_text(const char *message, const struct complaints *c)
     fprintf(out, "%s\n", message);
     for (const struct complaint *it = c->first; it; it = it->next)
         fprintf(out, "%s\n", it->text);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }
 
 static void begin(struct reload *reload);

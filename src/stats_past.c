@@ -98,10 +98,7 @@ char *stats_layout_print(const struct stats_shape *shape)
                 offsetof(struct stats_service, duration) + i * sizeof(stats_number));
     for (size_t i = 0; i < NUMBERS; i++)
         fprintf(out, "%s %zu%s", numbers[i].name, numbers[i].at, i + 1 < NUMBERS ? " " : "");
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }
 
 /* Pairs of a name and a number, in TEXT, which is taken apart. How many, or -EINVAL. */

@@ -361,8 +361,5 @@ char *status_text(const struct status *status)
     for (size_t i = 0; g && i < g->conf->n_services; i++)
         if (g->conf->services[i].enabled)
             print_service(g, i, out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }

@@ -1,6 +1,7 @@
 /* Who has how many helpers, and how they do; see status_helpers.h. */
 #include "status_helpers.h"
 
+#include "base/text.h"
 #include "spawner.h"
 
 #include <inttypes.h>
@@ -97,10 +98,7 @@ char *status_helpers_text(const struct generation *g, const struct service *one)
     }
     if (n == 0)
         fputs("no service has helpers\n", out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }
 
 static json_t *pack(const struct figures *f)

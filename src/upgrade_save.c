@@ -2,6 +2,7 @@
 #include "upgrade.h"
 
 #include "base/addr.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -144,10 +145,7 @@ static char *conf_text(const struct conf *conf)
     if (!out)
         return NULL;
     conf_show(conf, CONF_WHOLE, out);
-    if (fclose(out) == 0)
-        return text;
-    free(text);
-    return NULL;
+    return text_close(out, &text);
 }
 
 static bool save_generation(const struct generation *g, struct upgrade_state *s)

@@ -7,7 +7,7 @@
 #include "base/text.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 struct unit {
@@ -419,4 +419,13 @@ const char *text_suggest(const char *text, const char *const *words)
     if (!best && len >= 3)
         best = suggest_by_prefix(text, len, words);
     return best;
+}
+
+char *text_close(FILE *out, char **text)
+{
+    if (fclose(out) != 0) {
+        free(*text);
+        *text = NULL;
+    }
+    return *text;
 }

@@ -1,10 +1,11 @@
-/* Words, numbers and escapes as people write them. Pure: no input, no output, no log. */
+/* Words, numbers and escapes as people write them, and texts that are printed. Pure: no input, no output, no log. */
 #ifndef SOCKD_BASE_TEXT_H
 #define SOCKD_BASE_TEXT_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <time.h>
 
 /* "250ms", "30s", "5m", "2h", "1d", or seconds; 0 or -EINVAL, -ERANGE. */
@@ -40,6 +41,12 @@ int text_unescape(const char *text, char *ret);
 size_t text_escape(char *ret, size_t size, const void *data, size_t len);
 /* As text_escape, but leaves the backslash alone: for text of ours that may hold a stranger's. */
 size_t text_make_safe(char *ret, size_t size, const void *data, size_t len);
+
+/*
+ * The end of what is printed to OUT, which is of open_memstream(3) and into *TEXT, and is closed: returns the
+ * text, which the caller frees; NULL, also in *TEXT, when there was not memory for all of it.
+ */
+char *text_close(FILE *out, char **text);
 
 /* The word of the NULL-terminated WORDS that is so near to TEXT that it may be meant; NULL when none is. */
 const char *text_suggest(const char *text, const char *const *words);
