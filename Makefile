@@ -163,7 +163,7 @@ analyze-tidy:
 	@printf '%s\n' $(SRC) | xargs -P $$(nproc) -n 4 sh -c 'clang-tidy --quiet "$$@" -- $(subst ','\'',$(TIDY_FLAGS))' tidy
 
 analyze-cppcheck:
-	@cppcheck -q -j2 --enable=warning,performance,portability --std=c11 --inline-suppr --error-exitcode=1 \
+	@cppcheck -q -j$$(nproc) --enable=warning,performance,portability --std=c11 --inline-suppr --error-exitcode=1 \
 	    --suppress=missingIncludeSystem -Isrc -D_GNU_SOURCE src
 
 objects: $(SRC:%.c=$B/obj/%.o)

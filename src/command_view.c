@@ -74,22 +74,6 @@ static json_t *service_json(const struct generation *g, size_t i)
     return object;
 }
 
-static void print_where(const struct generation *g, const struct service *service, FILE *out)
-{
-    char text[LISTENER_TEXT_MAX];
-    bool any = false;
-
-    for (size_t i = 0; i < g->listeners.len; i++) {
-        const struct listener *l = g->listeners.item[i];
-        if (g->listeners.service[i] != service)
-            continue;
-        fprintf(out, "%s%s", any ? ", " : "", listener_print(text, l));
-        if (l->drops > 0)
-            fprintf(out, " (%" PRIu32 " dropped by the kernel)", l->drops);
-        any = true;
-    }
-}
-
 static void add_service(struct table *t, const struct generation *g, size_t i)
 {
     const struct service *s = &g->conf->services[i];
@@ -99,7 +83,7 @@ static void add_service(struct table *t, const struct generation *g, size_t i)
     FILE *out = open_memstream(&where, &len);
 
     if (out) {
-        print_where(g, s, out);
+        status_print_listeners(g, s, out);
         fclose(out);
     }
     table_add(t, "%s", s->name);

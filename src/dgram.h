@@ -47,8 +47,8 @@ void dgram_on_handler_late(struct deadline *deadline, void *owner);
 
 #define DGRAM_MAX ((size_t)65536)
 
-/* Room for replies of a batch that do not lie in its requests. */
-#define DGRAM_COPIES ((size_t)64 * 1024)
+/* Room for replies of a batch that do not lie in its requests: for one at least, of the longest kind. */
+#define DGRAM_COPIES DGRAM_MAX
 
 /* Room for the control messages that we ask for or send. */
 union dgram_control {

@@ -285,7 +285,7 @@ static void print_workers(const struct generation *g, FILE *out)
         fprintf(out, "%-13s[pid %d]\n", "spawner", (int)generation_spawner(g)->process.pid);
 }
 
-static void print_listeners(const struct generation *g, const struct service *service, FILE *out)
+void status_print_listeners(const struct generation *g, const struct service *service, FILE *out)
 {
     char text[LISTENER_TEXT_MAX];
     bool any = false;
@@ -295,7 +295,7 @@ static void print_listeners(const struct generation *g, const struct service *se
             continue;
         fprintf(out, "%s%s", any ? ", " : "", listener_print(text, g->listeners.item[i]));
         if (g->listeners.item[i]->drops > 0)
-            fprintf(out, " (%u datagrams dropped by the kernel)", (unsigned)g->listeners.item[i]->drops);
+            fprintf(out, " (%u dropped by the kernel)", (unsigned)g->listeners.item[i]->drops);
         any = true;
     }
 }
@@ -308,7 +308,7 @@ static void print_service(const struct generation *g, size_t service, FILE *out)
     char why[STATUS_LINE_MAX];
 
     fprintf(out, "\n%s on ", s->name);
-    print_listeners(g, s, out);
+    status_print_listeners(g, s, out);
     fputs(g->drained[service] ? ": drained\n" : "\n", out);
     if (status_service_why(g, service, why)[0])
         fprintf(out, "  degraded: %s\n", why);

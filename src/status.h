@@ -54,6 +54,8 @@ const char *status_word(enum verdict verdict);
 const char *status_service(const struct generation *g, size_t service);
 /* Why it is degraded; "" when it is not. Returns BUF. */
 char *status_service_why(const struct generation *g, size_t service, char buf[STATUS_LINE_MAX]);
+/* Where a service of G listens, and how many datagrams the kernel dropped there. */
+void status_print_listeners(const struct generation *g, const struct service *service, FILE *out);
 /* A counter of a service of G, or a gauge, by offsetof in struct stats_service; or what a row says. */
 uint64_t status_counter(const struct generation *g, size_t service, size_t offset);
 uint64_t status_gauge(const struct generation *g, size_t service, size_t offset);

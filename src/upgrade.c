@@ -220,12 +220,6 @@ static int become(const struct upgrade *u)
     return r;
 }
 
-static bool was_replaced(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev != b->st_dev || a->st_ino != b->st_ino || a->st_size != b->st_size ||
-           a->st_mtim.tv_sec != b->st_mtim.tv_sec || a->st_mtim.tv_nsec != b->st_mtim.tv_nsec;
-}
-
 static void on_look_again(struct loop_timer *timer);
 
 /* The check said yes. */
@@ -245,7 +239,7 @@ static void go(struct upgrade *u)
             refuse(u, "a reload is under way; sockctl status says what it waits for");
         return;
     }
-    if (stat(u->parts.program.path, &now) < 0 || was_replaced(&u->before, &now)) {
+    if (stat(u->parts.program.path, &now) < 0 || !fd_is_same_file(&u->before, &now)) {
         refuse(u, "the program was replaced once more after it had been asked");
         return;
     }

@@ -98,6 +98,12 @@ void fd_close_others(int *keep, size_t n)
     close_span(first, UINT_MAX);
 }
 
+bool fd_is_same_file(const struct stat *a, const struct stat *b)
+{
+    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
+           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 /* Reads to the end of FD. The size is a hint: the file may grow meanwhile, and those of /proc say 0. */
 static int read_all(int fd, size_t size_hint, size_t limit, char **ret_text, size_t *ret_len)
 {

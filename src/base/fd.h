@@ -3,6 +3,7 @@
 #ifndef SOCKD_BASE_FD_H
 #define SOCKD_BASE_FD_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -20,6 +21,9 @@ int fd_channel(int ret_fds[2]);
 
 /* Closes every descriptor from 3 up but the N in KEEP, which is sorted in place; -1 entries are ignored. */
 void fd_close_others(int *keep, size_t n);
+
+/* The same file, and not written between the two looks. */
+bool fd_is_same_file(const struct stat *a, const struct stat *b);
 
 /*
  * Reads a regular file of at most LIMIT bytes into a new NUL-terminated string; the caller frees it. Follows

@@ -61,12 +61,6 @@ static int find_fault(const struct sockd_plugin *plugin, char why[PLUGIN_WHY_MAX
     return 0;
 }
 
-static bool is_same(const struct stat *a, const struct stat *b)
-{
-    return a->st_dev == b->st_dev && a->st_ino == b->st_ino && a->st_size == b->st_size &&
-           a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
-}
-
 /* Into F; F->copy stays -1 where there can be no copy. False when the file was written meanwhile. */
 static bool copy_file(const char *path, struct plugin_file *f)
 {
@@ -78,7 +72,7 @@ static bool copy_file(const char *path, struct plugin_file *f)
         return true; /* dlopen says why */
     if (fstat(fd, &f->file) == 0 && S_ISREG(f->file.st_mode) && f->file.st_size <= COPY_MAX) {
         copy = memfd_copy("sockd-plugin", fd, (size_t)f->file.st_size);
-        whole = copy != -EIO && fstat(fd, &after) == 0 && is_same(&f->file, &after);
+        whole = copy != -EIO && fstat(fd, &after) == 0 && fd_is_same_file(&f->file, &after);
     }
     f->copy = copy < 0 ? -1 : copy;
     fd_close(&fd);
@@ -108,7 +102,7 @@ static struct plugin_file *load(const char *path, struct plugin_file *f, char wh
 {
     list_for_each (it, &loaded) {
         struct plugin_file *other = container_of(it, struct plugin_file, link);
-        if (is_same(&other->file, &f->file))
+        if (fd_is_same_file(&other->file, &f->file))
             return other;
     }
     f->object = f->copy >= 0 ? open_copy(f) : NULL;
