@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""Rules of the sources that no compiler knows: which file may include which, and how long one may be.
+"""Rules of the sources that no compiler knows: which file may include which, how long one may be, and a few more.
 
 Writes TAP. A module is a .c file with its header. When a rule does not fit what is right, it is the rule that changes:
 here, with the reason.
 """
+import ast
 import os
 import re
 import sys
@@ -157,6 +158,20 @@ def test_no_function_is_too_long():
                     wrong.append("%s:%d: %d lines" % (path, start, number - start - 1))
                 start = None
     return wrong
+
+
+def pauses(path):
+    """The lines where a test pauses by itself: time.sleep(), or an event that nobody sets."""
+    for node in ast.walk(ast.parse(read(path))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            name = ast.unparse(node.func)
+            if name == "time.sleep" or name.endswith("Event().wait"):
+                yield node.lineno
+
+
+def test_no_test_pauses_but_by_let_pass():
+    return ["%s:%d" % (path, line) for path in files(".py", top="tests/blackbox")
+            if not path.endswith("sockdtest.py") for line in pauses(path)]
 
 
 def main():

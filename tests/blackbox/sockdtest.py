@@ -1,4 +1,5 @@
-"""The harness of the black-box tests: real processes, real sockets, and no sleeps.
+"""The harness of the black-box tests: real processes, real sockets, and no sleeps but where time itself is what a test
+is about (let_pass).
 
     class EchoTest(SockdTest):
         def test_a_line_comes_back(self):
@@ -533,6 +534,10 @@ class SockdTest(unittest.TestCase):
                 self.fail("waited in vain for %s" % (what or predicate))
             pause.wait(0.01)
         return value
+
+    def let_pass(self, seconds, what):
+        """Time passes, since that is what the test needs: no event tells of WHAT."""
+        threading.Event().wait(seconds)
 
     def pids(self):
         """The workers."""

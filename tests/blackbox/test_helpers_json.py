@@ -6,7 +6,6 @@ import signal
 import socket
 import struct
 import sys
-import time
 
 import sockdtest
 from sockdtest import SockdTest, command_line, descendants, process_name
@@ -321,8 +320,7 @@ class JsonTest(SockdTest):
         client = self.connect()
         client.sendall(b"hello\n")
         self.wait_in_hand(1)
-        late = time.monotonic() + 1
-        self.wait_for(lambda: time.monotonic() > late, what="handler_timeout to pass")
+        self.let_pass(1, "handler_timeout")
         with open(os.path.join(self.dir, "fifo"), "w") as fifo:
             fifo.write("go\n")
         self.assertEqual(self.read_line(client), b"sorry\n")

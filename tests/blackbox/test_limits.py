@@ -214,10 +214,10 @@ class TimeoutsTest(Limits, SockdTest):
         client = self.connect()
         client.sendall(b"x" * (12 << 20))
         client.shutdown(socket.SHUT_WR)
-        got, wait = 0, threading.Event()
+        got = 0
         for _ in range(24):
             got += len(self.receive(client, 50000))
-            wait.wait(0.1)
+            self.let_pass(0.1, "what it does not take")
         self.assertEqual(self.counter("ended_send"), 0)
         self.assertEqual(got + len(self.receive_all(client)), 12 << 20)
 
@@ -387,9 +387,9 @@ class MemoryTest(Limits, SockdTest):
         for client in clients:
             client.close()
         self.wait_counter("connections", lambda n: n == 1)
-        threading.Event().wait(0.15 * SLOW)  # the timer that looks after memory has come
+        self.let_pass(0.15 * SLOW, "the timer that looks after memory")
         before = self.cpu_seconds(worker)
-        threading.Event().wait(0.2)
+        self.let_pass(0.2, "what it would burn")
         self.assertLess(self.cpu_seconds(worker) - before, 0.1)
         self.assertEqual(self.receive(silent, 201 * 20000), (b"z" * 200 + b"\n") * 20000)
 

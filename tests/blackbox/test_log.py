@@ -251,7 +251,7 @@ class LogTest(SockdTest):
         self.stop_process(worker)
         half.sendall(b"lf\n")
         idle.sendall(b"awake\n")
-        threading.Event().wait(2.2)  # the pause itself
+        self.let_pass(2.2, "the pause itself")
         os.kill(worker, signal.SIGCONT)
         self.assertEqual(self.receive(half, 5), b"half\n")
         self.assertEqual(self.receive(idle, 6), b"awake\n")
