@@ -314,7 +314,7 @@ static char *metrics_of(void *owner)
 {
     struct master *master = owner;
 
-    status_judge(&master->status);
+    status_look(&master->status);
     return metrics_text(&master->status);
 }
 
