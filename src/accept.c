@@ -6,6 +6,7 @@
 #include "log_ids.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -95,9 +96,21 @@ static bool must_wait(const struct served *served)
            (served->conf->overload == OVERLOAD_WAIT && reached_limit(served));
 }
 
-/* Who waits is told of these counters, see shortage.h. */
-static void count_pause(struct served *served)
+/* Somebody is in the backlog. */
+static bool is_awaited(const struct acceptor *acceptor)
 {
+    struct pollfd queue = { .fd = acceptor->listener->fd, .events = POLLIN };
+
+    return poll(&queue, 1, 0) > 0 && (queue.revents & POLLIN);
+}
+
+/* A pause that keeps nobody waiting is none. Who waits is told of these counters, see shortage.h. */
+static void count_pause(const struct acceptor *acceptor)
+{
+    const struct served *served = acceptor->served;
+
+    if (!is_awaited(acceptor))
+        return;
     if (work_lacks_descriptors(served->work))
         stats_add(&served->stats->paused_descriptors, 1);
     else if (over_rate(served))
@@ -232,6 +245,20 @@ static void tell_failure(struct acceptor *acceptor, int error)
                "cannot accept: %s; tried again every %d ms", strerror(error), PAUSE_MS);
 }
 
+/* accept(2) takes a descriptor before it looks whether somebody waits: without one it fails in any case. */
+static void fail_accepting(struct acceptor *acceptor, int error)
+{
+    struct served *served = acceptor->served;
+
+    if (is_shut(error) || is_awaited(acceptor)) {
+        stats_add(&served->stats->accept_errors, 1);
+        tell_failure(acceptor, error);
+        if (is_shortage(error))
+            stats_add(&served->stats->paused_descriptors, 1);
+    }
+    pause_accepting(acceptor);
+}
+
 /* Takes one connection. False when there is none now. */
 static bool accept_one(struct acceptor *acceptor)
 {
@@ -246,14 +273,12 @@ static bool accept_one(struct acceptor *acceptor)
     if (fd < 0) {
         int error = errno;
 
-        if (error != EINTR)
-            stats_add(&served->stats->accept_errors, 1);
-        if (!is_shortage(error) && !is_shut(error))
+        if (!is_shortage(error) && !is_shut(error)) {
+            if (error != EINTR)
+                stats_add(&served->stats->accept_errors, 1);
             return true;
-        tell_failure(acceptor, error);
-        if (is_shortage(error))
-            stats_add(&served->stats->paused_descriptors, 1);
-        pause_accepting(acceptor);
+        }
+        fail_accepting(acceptor, error);
         return false;
     }
     find_peer(fd, &name, &peer);
@@ -321,7 +346,7 @@ static void on_acceptable(struct loop_source *source, uint32_t events)
     (void)events;
     for (int n = 0; n < ACCEPTS_PER_TURN; n++) {
         if (must_wait(acceptor->served)) {
-            count_pause(acceptor->served);
+            count_pause(acceptor);
             pause_accepting(acceptor);
             return;
         }
@@ -379,7 +404,7 @@ static void on_pause_over(struct loop_timer *timer)
     struct acceptor *acceptor = container_of(timer, struct acceptor, timer);
 
     if (must_wait(acceptor->served))
-        count_pause(acceptor->served);
+        count_pause(acceptor);
     acceptor_resume(acceptor);
 }
 

@@ -53,9 +53,9 @@
     X(programs_started, "programs started")                                                \
     X(programs_failed, "programs that could not be started, or ended with a failure")      \
     X(accept_errors, "connections lost between arrival and accept")                        \
-    X(paused_limit, "pauses of 50 ms: max_connections or max_programs was reached")        \
-    X(paused_rate, "pauses of 50 ms: max_connection_rate was reached")                     \
-    X(paused_descriptors, "pauses of 50 ms: no descriptor was free")                       \
+    X(paused_limit, "pauses at max_connections or max_programs, somebody waiting")         \
+    X(paused_rate, "pauses at max_connection_rate, somebody waiting")                      \
+    X(paused_descriptors, "pauses without a descriptor, somebody waiting")                 \
     X(datagrams_bad_sender, "datagrams dropped: an impossible, forbidden or own sender")   \
     X(datagrams_too_long, "datagrams dropped: longer than max_request")                    \
     X(datagrams_ratio, "replies dropped: over max_reply_ratio")                            \

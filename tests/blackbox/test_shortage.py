@@ -112,6 +112,32 @@ class ShortageTest(SockdTest):
             lines = [line for line in self.told(service, "") if "refused: " not in line and "suppressed" not in line]
             self.assertEqual(len(lines), 2, lines)
 
+    def test_a_limit_that_keeps_nobody_waiting_is_no_shortage(self):
+        self.expect_log("waited: max_connections")
+        self.start("""
+workers = 1; host = "$addr";
+services:
+{
+  waited: { port = $port; handler = "echo"; max_connections = 1; };
+  full: { port = $port1; handler = "echo"; max_connections = 1; };
+  program: { port = $port2; handler = "program"; command = "cat"; max_programs = 1; };
+  rate: { port = $port3; handler = "echo"; max_connection_rate = 1; };
+};
+""")
+        for n in 1, 2, 3:
+            client = self.connect(self.port(n))
+            client.sendall(b"x\n")
+            self.assertEqual(client.recv(100), b"x\n")
+        # The worker has paused for as long as it takes to tell of the one at which somebody waits.
+        self.connect()
+        waiting = self.connect()
+        self.wait_log(r"warning: waited: max_connections \(1\) reached for [5-7](\.\d+)? s; 1 connection waits$")
+        services = self.status()["services"]
+        for service, pauses in ("full", "paused_limit"), ("program", "paused_limit"), ("rate", "paused_rate"):
+            self.assertEqual((services[service]["state"], services[service][pauses]), ("serves", 0), service)
+        self.assertGreater(services["waited"]["paused_limit"], 50)
+        waiting.close()
+
     def lowest_free(self, pid):
         taken = sockdtest.open_files(pid)
         return next(fd for fd in range(1000) if fd not in taken)
@@ -121,7 +147,12 @@ class ShortageTest(SockdTest):
         self.serve('handler = "echo";', top="workers = 1;")
         worker = self.pids()[0]
         soft, hard = resource.prlimit(worker, resource.RLIMIT_NOFILE)
-        resource.prlimit(worker, resource.RLIMIT_NOFILE, (self.lowest_free(worker), hard))
+        free = self.lowest_free(worker)
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (free + 1, hard))
+        last = self.connect()
+        last.sendall(b"x\n")
+        self.assertEqual(last.recv(100), b"x\n")
+        self.assertEqual((self.counter("paused_descriptors"), self.counter("accept_errors")), (0, 0))
         waiting = self.connect()
         waiting.sendall(b"x\n")
         self.wait_log(r"worker 1\] echo: cannot accept: Too many open files; tried again every 50 ms$")
