@@ -210,8 +210,7 @@ struct conn_input conn_buffered(struct conn *conn);
  */
 int conn_keep(struct conn *conn, const struct conn_input *input, size_t used);
 
-/* Room for N bytes that are queued with it, where that is a matter of a pointer; else NULL: conn_write does
- * it. */
+/* Room for N bytes behind what is queued, where that is a matter of a pointer; else NULL: conn_write does it. */
 static inline char *conn_room(struct conn *conn, size_t n)
 {
     struct work *work = conn->served->work;
@@ -222,9 +221,12 @@ static inline char *conn_room(struct conn *conn, size_t n)
     }
     if (work->out_for != conn || n > WORK_SCRATCH - work->out_len)
         return NULL;
-    char *room = work->out + work->out_len;
-    work->out_len += n;
-    return room;
+    return work->out + work->out_len;
+}
+/* N bytes were put there. */
+static inline void conn_put(struct conn *conn, size_t n)
+{
+    conn->served->work->out_len += n;
 }
 /* Queues bytes to be sent, in order; sends when they are many. 0, or -errno: the connection is to be closed.
  */

@@ -17,30 +17,15 @@ void conn_begin_closing(struct conn *conn, enum conn_end why)
     conn->closing = true;
 }
 
-/* A dressed message, in one piece. Heads and tails are a few bytes, not worth a call each. */
-static inline void put(char *to, const struct frame_dress *dress, const char *data, size_t len)
-{
-    for (unsigned i = 0; i < dress->head_len; i++)
-        *to++ = dress->head[i];
-    memcpy(to, data, len);
-    to += len;
-    for (unsigned i = 0; i < dress->tail_len; i++)
-        *to++ = dress->tail[i];
-}
-
-/* Sends the message in its framing. 0 or -errno. */
-static int send_message(struct conn *conn, enum frame_end end, const char *data, size_t len)
+/* A message that is too long for the scratch; as send_message, which has no arrays to guard without it. */
+static __attribute__((noinline)) int send_long(struct conn *conn, enum frame_end end, const char *data,
+                                               size_t len)
 {
     struct frame_dress dress;
     int r = frame_dress(&conn->served->conf->framing, end, data, len, &dress);
 
     if (r < 0)
         return r;
-    char *room = conn_room(conn, dress.head_len + len + dress.tail_len);
-    if (room) {
-        put(room, &dress, data, len);
-        return 0;
-    }
     struct iovec parts[] = {
         { .iov_base = dress.head, .iov_len = dress.head_len },
         { .iov_base = (void *)(uintptr_t)data, .iov_len = len },
@@ -49,6 +34,20 @@ static int send_message(struct conn *conn, enum frame_end end, const char *data,
     r = conn_write(conn, parts, 3);
     if (r < 0)
         conn_close(conn, r == -ENOMEM || r == -EMSGSIZE ? CONN_END_MEMORY : CONN_END_NETWORK);
+    return 0;
+}
+
+/* Sends the message in its framing. 0; -EBADMSG: it does not fit the framing. */
+static int send_message(struct conn *conn, enum frame_end end, const char *data, size_t len)
+{
+    char *room = conn_room(conn, len + FRAME_DRESS_MAX);
+
+    if (!room)
+        return send_long(conn, end, data, len);
+    ssize_t n = frame_put(&conn->served->conf->framing, end, data, len, room);
+    if (n < 0)
+        return (int)n;
+    conn_put(conn, (size_t)n);
     return 0;
 }
 

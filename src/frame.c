@@ -1,11 +1,13 @@
 /*
- * Framings: a row per kind that finds the next message and dresses one to be sent. Pure; runs wherever bytes
- * are cut into messages: in workers, which feed it what strangers send, and in sockctl.
+ * Framings: a function per kind that finds the next message; how one is dressed is in frame_dress.c. Pure; runs
+ * wherever bytes are cut into messages: in workers, which feed it what strangers send, and in sockctl.
  *
  * Split independence rests on one rule: everything is judged from left to right, and a verdict depends on the
  * bytes up to it alone, never on how many more came with them. The textual form is in frame_word.c.
  */
 #include "frame.h"
+
+#include "frame_part.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -16,16 +18,6 @@
 #define ANNOUNCED_MAX (SIZE_MAX / 16)
 
 #define VARINT_MAX 10
-
-/* The common way, a whole line, saves no registers for the others. */
-#define APART __attribute__((noinline))
-
-struct body {
-    const struct framing *f;
-    enum frame_end end;
-    const char *data;
-    size_t len;
-};
 
 static void mark_seen(struct frame_scan *scan, size_t n)
 {
@@ -119,11 +111,7 @@ static enum frame_result next_delimiter(const struct frame_input *in, struct fra
     return need(ret, 0);
 }
 
-/*
- * Looks for an empty line from FROM on, which is 0 or no line's start. Returns the bytes of its end (1: LF,
- * 2: CR LF, 0: there is none yet); *RET_AT is where it begins or, with none, may begin at the earliest.
- */
-static size_t find_empty_line(const char *data, size_t len, size_t from, size_t *ret_at)
+size_t frame_empty_line(const char *data, size_t len, size_t from, size_t *ret_at)
 {
     bool starts = from == 0;
     size_t at = from, end = 0;
@@ -148,7 +136,7 @@ static size_t find_empty_line(const char *data, size_t len, size_t from, size_t 
 static enum frame_result next_block(const struct frame_input *in, struct frame_message *ret)
 {
     size_t at;
-    size_t end = find_empty_line(in->data, in->len, in->scan->seen, &at);
+    size_t end = frame_empty_line(in->data, in->len, in->scan->seen, &at);
     if (end > 0)
         return found(in, at, at + end, end == 1 ? FRAME_END_LF : FRAME_END_CRLF, ret);
     if (at > in->max)
@@ -177,10 +165,7 @@ static enum frame_result next_netstring(const struct frame_input *in, struct fra
     return r == FRAME_MESSAGE && in->data[ret->frame_len - 1] != ',' ? FRAME_MALFORMED : r;
 }
 
-static const struct {
-    uint8_t size;
-    bool little;
-} integers[] = {
+const struct frame_integer frame_integers[] = {
     [FRAME_U8] = { 1, false },    [FRAME_U16BE] = { 2, false },
     [FRAME_U16LE] = { 2, true },  [FRAME_U24BE] = { 3, false },
     [FRAME_U32BE] = { 4, false }, [FRAME_U32LE] = { 4, true },
@@ -208,14 +193,14 @@ static int read_varint(const unsigned char *p, size_t len, uint64_t *ret)
 static int read_integer(enum frame_int type, const char *data, size_t len, uint64_t *ret)
 {
     const unsigned char *p = (const unsigned char *)data;
-    size_t size = integers[type].size;
+    size_t size = frame_integers[type].size;
     if (type == FRAME_VARINT)
         return read_varint(p, len, ret);
     if (len < size)
         return 0;
     uint64_t n = 0;
     for (size_t i = 0; i < size; i++)
-        n = n << 8 | p[integers[type].little ? size - 1 - i : i];
+        n = n << 8 | p[frame_integers[type].little ? size - 1 - i : i];
     *ret = n;
     return (int)size;
 }
@@ -328,147 +313,15 @@ static enum frame_result next_close(const struct frame_input *in, struct frame_m
     return in->len > in->max ? FRAME_TOO_LONG : need(ret, 0);
 }
 
-static void put_line_end(struct frame_dress *d, enum frame_end end)
-{
-    if (end == FRAME_END_CRLF)
-        d->tail[d->tail_len++] = '\r';
-    d->tail[d->tail_len++] = '\n';
-}
-
-static inline int dress_line(enum frame_end end, const char *data, size_t len, struct frame_dress *ret)
-{
-    if (memchr(data, '\n', len))
-        return -EBADMSG;
-    if (end != FRAME_END_NONE)
-        put_line_end(ret, end);
-    return 0;
-}
-
-/* The delimiter must come first where it is put: not inside, nor across the end of the body. */
-static int dress_delimiter(const struct body *b, struct frame_dress *ret)
-{
-    char joint[2 * FRAME_DELIMITER_MAX];
-    size_t last = b->f->delimiter_len - 1u;
-    if (last > b->len)
-        last = b->len;
-    memcpy(joint, b->data + b->len - last, last);
-    memcpy(joint + last, b->f->delimiter, b->f->delimiter_len);
-    if (memmem(b->data, b->len, b->f->delimiter, b->f->delimiter_len) ||
-        memmem(joint, last + b->f->delimiter_len, b->f->delimiter, b->f->delimiter_len) != joint + last)
-        return -EBADMSG;
-    memcpy(ret->tail, b->f->delimiter, b->f->delimiter_len);
-    ret->tail_len = b->f->delimiter_len;
-    return 0;
-}
-
-static int dress_block(const struct body *b, struct frame_dress *ret)
-{
-    size_t at;
-    if (find_empty_line(b->data, b->len, 0, &at) > 0)
-        return -EBADMSG;
-    /* A last line that is a lone CR would become an empty one with LF. */
-    if (at < b->len && b->end != FRAME_END_CRLF)
-        return -EBADMSG;
-    if (b->len > 0 && b->data[b->len - 1] != '\n')
-        put_line_end(ret, b->end);
-    put_line_end(ret, b->end);
-    return 0;
-}
-
-static void put_number(struct frame_dress *d, size_t n)
-{
-    char digits[20];
-    size_t i = sizeof(digits);
-    do {
-        digits[--i] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    memcpy(d->head + d->head_len, digits + i, sizeof(digits) - i);
-    d->head_len = (uint8_t)(d->head_len + sizeof(digits) - i);
-}
-
-static void put_text(struct frame_dress *d, const char *text)
-{
-    size_t len = strlen(text);
-    memcpy(d->head + d->head_len, text, len);
-    d->head_len = (uint8_t)(d->head_len + len);
-}
-
-static int dress_netstring(const struct body *b, struct frame_dress *ret)
-{
-    put_number(ret, b->len);
-    put_text(ret, ":");
-    ret->tail[ret->tail_len++] = ',';
-    return 0;
-}
-
-static int dress_content_length(const struct body *b, struct frame_dress *ret)
-{
-    put_text(ret, "Content-Length: ");
-    put_number(ret, b->len);
-    put_text(ret, "\r\n\r\n");
-    return 0;
-}
-
-static int put_integer(struct frame_dress *d, enum frame_int type, uint64_t n)
-{
-    if (type == FRAME_VARINT) {
-        for (; n >= 0x80; n >>= 7)
-            d->head[d->head_len++] = (char)(n | 0x80);
-        d->head[d->head_len++] = (char)n;
-        return 0;
-    }
-    unsigned size = integers[type].size;
-    if (size < sizeof(n) && n >> (8 * size) != 0)
-        return -EBADMSG;
-    for (unsigned i = 0; i < size; i++)
-        d->head[i] = (char)(n >> 8 * (integers[type].little ? i : size - 1 - i));
-    d->head_len = (uint8_t)size;
-    return 0;
-}
-
-static int dress_length(const struct body *b, struct frame_dress *ret)
-{
-    if (b->f->whole_frame) {
-        struct frame_scan scan = { 0 };
-        const struct frame_input in = { b->f, &scan, b->data, b->len, SIZE_MAX, true };
-        struct frame_message m;
-        enum frame_result r = frame_next(&in, &m);
-        return r == FRAME_MESSAGE && m.frame_len == b->len ? 0 : -EBADMSG;
-    }
-    uint64_t n = b->len;
-    if (b->f->counts_whole)
-        n += integers[b->f->type].size;
-    if (__builtin_sub_overflow(n, (int64_t)b->f->adjust, &n))
-        return -EBADMSG;
-    return put_integer(ret, b->f->type, n);
-}
-
-static int dress_fixed(const struct body *b, struct frame_dress *ret)
-{
-    (void)ret;
-    return b->len == b->f->size ? 0 : -EBADMSG;
-}
-
-static int dress_close(const struct body *b, struct frame_dress *ret)
-{
-    (void)b;
-    (void)ret;
-    return 0;
-}
-
 /* FRAME_LINE, the common one, is called without its row. */
-static const struct {
-    enum frame_result (*next)(const struct frame_input *in, struct frame_message *ret);
-    int (*dress)(const struct body *b, struct frame_dress *ret);
-} kinds[] = {
-    [FRAME_DELIMITER] = { next_delimiter, dress_delimiter },
-    [FRAME_BLOCK] = { next_block, dress_block },
-    [FRAME_NETSTRING] = { next_netstring, dress_netstring },
-    [FRAME_LENGTH] = { next_length, dress_length },
-    [FRAME_CONTENT_LENGTH] = { next_content_length, dress_content_length },
-    [FRAME_FIXED] = { next_fixed, dress_fixed },
-    [FRAME_CLOSE] = { next_close, dress_close },
+static enum frame_result (*const kinds[])(const struct frame_input *in, struct frame_message *ret) = {
+    [FRAME_DELIMITER] = next_delimiter,
+    [FRAME_BLOCK] = next_block,
+    [FRAME_NETSTRING] = next_netstring,
+    [FRAME_LENGTH] = next_length,
+    [FRAME_CONTENT_LENGTH] = next_content_length,
+    [FRAME_FIXED] = next_fixed,
+    [FRAME_CLOSE] = next_close,
 };
 
 enum frame_result frame_next(const struct frame_input *in, struct frame_message *ret)
@@ -478,23 +331,6 @@ enum frame_result frame_next(const struct frame_input *in, struct frame_message 
         return need(ret, 0);
     if (in->framing->kind == FRAME_LINE)
         return next_line(in, ret);
-    enum frame_result r = kinds[in->framing->kind].next(in, ret);
+    enum frame_result r = kinds[in->framing->kind](in, ret);
     return r == FRAME_MORE && in->end ? FRAME_MALFORMED : r;
-}
-
-static APART int dress_other(const struct framing *f, enum frame_end end, const char *data, size_t len,
-                             struct frame_dress *ret)
-{
-    return kinds[f->kind].dress(&(const struct body){ f, end, data, len }, ret);
-}
-
-int frame_dress(const struct framing *f, enum frame_end end, const char *data, size_t len,
-                struct frame_dress *ret)
-{
-    if (len == 0)
-        data = "";
-    ret->head_len = ret->tail_len = 0;
-    if (f->kind == FRAME_LINE)
-        return dress_line(end, data, len, ret);
-    return dress_other(f, end, data, len, ret);
 }

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum frame_kind {
     FRAME_LINE,           /* up to LF; the terminator is no part of the message */
@@ -149,5 +150,12 @@ struct frame_dress {
  */
 int frame_dress(const struct framing *f, enum frame_end end, const char *data, size_t len,
                 struct frame_dress *ret);
+
+/* What stands around a message is no longer than this, in bytes. */
+#define FRAME_DRESS_MAX (sizeof(struct frame_dress))
+
+/* The same into memory: dresses the message and puts all of it at TO, where LEN + FRAME_DRESS_MAX bytes are free and
+ * DATA does not lie. Returns the bytes put, or -EBADMSG. */
+ssize_t frame_put(const struct framing *f, enum frame_end end, const char *data, size_t len, char *to);
 
 #endif

@@ -83,14 +83,18 @@ static void check_scan(const struct framing *f, const struct frame_scan *scan, s
 static bool check_dress(const struct framing *f, enum frame_end end, const char *data, size_t len)
 {
     struct frame_dress d;
-    if (frame_dress(f, end, data, len, &d) < 0)
-        return false;
-    size_t wire_len = d.head_len + len + d.tail_len;
-    char *wire = malloc(wire_len + 1);
+    char *wire = malloc(len + FRAME_DRESS_MAX);
     assert(wire);
-    memcpy(wire, d.head, d.head_len);
-    memcpy(wire + d.head_len, data, len);
-    memcpy(wire + d.head_len + len, d.tail, d.tail_len);
+    ssize_t put = frame_put(f, end, data, len, wire);
+    assert((frame_dress(f, end, data, len, &d) < 0) == (put < 0));
+    if (put < 0) {
+        free(wire);
+        return false;
+    }
+    size_t wire_len = d.head_len + len + d.tail_len;
+    assert((size_t)put == wire_len && memcmp(wire, d.head, d.head_len) == 0 &&
+           memcmp(wire + d.head_len, data, len) == 0 &&
+           memcmp(wire + d.head_len + len, d.tail, d.tail_len) == 0);
 
     struct frame_scan scan = { 0 };
     struct frame_message m;

@@ -40,8 +40,10 @@ static void dress_row(const struct dressed *row)
     int r = frame_dress(&f, row->end, row->len > 0 ? row->body : NULL, row->len, &d);
     if ((r == 0) != (row->wire != NULL) || (r < 0 && r != -EBADMSG))
         fail_msg("%s: \"%s\" gave %d", row->word, row->body, r);
-    if (r < 0)
+    if (r < 0) {
+        assert_int_equal(frame_put(&f, row->end, row->body, row->len, (char[256]){ 0 }), -EBADMSG);
         return;
+    }
     char wire[256];
     memcpy(wire, d.head, d.head_len);
     memcpy(wire + d.head_len, row->body, row->len);
@@ -49,6 +51,11 @@ static void dress_row(const struct dressed *row)
     size_t len = d.head_len + row->len + d.tail_len;
     if (len != row->wire_len || memcmp(wire, row->wire, len) != 0)
         fail_msg("%s: \"%s\" became \"%.*s\"", row->word, row->body, (int)len, wire);
+    char *put = malloc(row->len + FRAME_DRESS_MAX);
+    assert_non_null(put);
+    assert_int_equal(frame_put(&f, row->end, row->len > 0 ? row->body : NULL, row->len, put), len);
+    assert_memory_equal(put, wire, len);
+    free(put);
 }
 
 #define DRESS(rows)                                               \
