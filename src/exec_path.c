@@ -89,7 +89,7 @@ static bool find_interpreter(int at, const char *path, char *ret, size_t size)
     line[n] = '\0';
     line[strcspn(line, "\n")] = '\0';
     char *name = line + 2 + strspn(line + 2, " \t");
-    name[strcspn(name, " \t\r")] = '\0';
+    name[strcspn(name, " \t")] = '\0'; /* a CR is part of the name, as it is for the kernel */
     snprintf(ret, size, "%s", name);
     return *ret;
 }
@@ -116,6 +116,10 @@ static int check_path(int at, const char *path, char why[EXEC_WHY_MAX])
     if (r == 0)
         return 0;
     text_escape(safe, sizeof(safe), path, strlen(path));
+    if (interpreter[strlen(interpreter) - 1] == '\r') {
+        snprintf(why, EXEC_WHY_MAX, "%s: its first line ends in CR LF; save it with Unix line ends", safe);
+        return r;
+    }
     snprintf(text, sizeof(text), "%s: its interpreter %.100s", safe, interpreter);
     return say(why, text, r);
 }

@@ -531,12 +531,14 @@ class BadCommands(ProgramTest):
     def test_G11_what_cannot_be_executed_is_told_by_the_check(self):
         self.write("plain", "#!/bin/sh\n")
         self.write("script", "#!/no/such/interpreter\n", 0o755)
+        self.write("dos", "#!/bin/sh\r\necho\r\n", 0o755)
         for keys, words in (
                 ('command = "$dir/none";', "command: .*none: No such file or directory"),
                 ('command = "no-such-command-anywhere";', "No such file or directory in any directory of PATH"),
                 ('command = "$dir/plain";', "plain: Permission denied"),
                 ('command = "$dir";', "Is a directory"),
                 ('command = "$dir/script";', "its interpreter /no/such/interpreter: No such file"),
+                ('command = "$dir/dos";', "dos: its first line ends in CR LF; save it with Unix line ends"),
                 ('command = "/bin/cat"; directory = "$dir/none";', "directory: .*none: No such file or directory"),
                 ('command = "/bin/cat"; directory = "$dir/plain";', "directory: .*plain: Not a directory"),
                 ('command = [ ];', "command: expects"),
