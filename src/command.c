@@ -156,7 +156,7 @@ static bool can_start(const struct service *service, struct control_client *clie
     char why[EXEC_WHY_MAX], text[EXEC_WHY_MAX + 128];
 
     if (exec_check_directory(service->directory, why) == 0 &&
-        exec_check(service->command.item[0], service->directory, why) == 0)
+        exec_check(service->command.item[0], service->directory, why) >= 0)
         return true;
     snprintf(text, sizeof(text), "%s: helpers are not replaced: %s\n", service->name, why);
     control_answer(client, CONTROL_NO, text);

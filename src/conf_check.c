@@ -211,10 +211,13 @@ static void check_command(const struct check *c)
         at_service(c, "needs a command, such as command = [ \"/bin/cat\" ]");
     if (s->command.len == 0 || !s->directory || !s->enabled)
         return;
-    if (exec_check_directory(s->directory, why) < 0)
+    if (exec_check_directory(s->directory, why) < 0) {
         at_key(c, true, "directory", why);
-    else if (exec_check(s->command.item[0], s->directory, why) < 0)
-        at_key(c, true, "command", why);
+        return;
+    }
+    int r = exec_check(s->command.item[0], s->directory, why);
+    if (r != 0)
+        at_key(c, r < 0, "command", why);
 }
 
 int (*conf_check_plugin)(const char *path, char *why, size_t size);

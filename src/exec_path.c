@@ -5,12 +5,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* What the kernel reads of a file to see how to execute it, and a NUL. */
+#define HEAD_MAX (256 + 1)
 
 void exec_paths_free(char **paths)
 {
@@ -75,25 +77,6 @@ static int check_file(int at, const char *path)
     return faccessat(at, path, X_OK, AT_EACCESS) < 0 ? -errno : 0;
 }
 
-/* The interpreter that a script's first line names, in RET; false when it is no script. */
-static bool find_interpreter(int at, const char *path, char *ret, size_t size)
-{
-    char line[256];
-    int fd = openat(at, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    ssize_t n = fd < 0 ? -1 : pread(fd, line, sizeof(line) - 1, 0);
-
-    if (fd >= 0)
-        close(fd);
-    if (n < 3 || line[0] != '#' || line[1] != '!')
-        return false;
-    line[n] = '\0';
-    line[strcspn(line, "\n")] = '\0';
-    char *name = line + 2 + strspn(line + 2, " \t");
-    name[strcspn(name, " \t")] = '\0'; /* a CR is part of the name, as it is for the kernel */
-    snprintf(ret, size, "%s", name);
-    return *ret;
-}
-
 static int say(char why[EXEC_WHY_MAX], const char *path, int r)
 {
     char safe[EXEC_WHY_MAX / 2];
@@ -103,19 +86,37 @@ static int say(char why[EXEC_WHY_MAX], const char *path, int r)
     return r;
 }
 
-static int check_path(int at, const char *path, char why[EXEC_WHY_MAX])
+/* The beginning of a file as a text, which execve(2) goes by: its length, or -errno. */
+static ssize_t read_head(int at, const char *path, char head[HEAD_MAX])
 {
-    char interpreter[256], text[EXEC_WHY_MAX / 2 + 40], safe[EXEC_WHY_MAX / 4];
-    int r = check_file(at, path);
+    int fd = openat(at, path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    ssize_t n = fd < 0 ? -errno : pread(fd, head, HEAD_MAX - 1, 0);
 
-    if (r < 0)
-        return say(why, path, r);
-    if (!find_interpreter(at, path, interpreter, sizeof(interpreter)))
-        return 0;
-    r = check_file(at, interpreter);
+    if (fd >= 0)
+        close(fd);
+    if (n >= 0)
+        head[n] = '\0';
+    return n;
+}
+
+/* The interpreter that the first line of HEAD names; NULL when it is no script. */
+static char *find_interpreter(char *head)
+{
+    if (strncmp(head, "#!", 2) != 0)
+        return NULL;
+    head[strcspn(head, "\n")] = '\0';
+    char *name = head + 2 + strspn(head + 2, " \t");
+    name[strcspn(name, " \t")] = '\0'; /* a CR is part of the name, as it is for the kernel */
+    return *name ? name : NULL;
+}
+
+static int check_interpreter(int at, const char *safe, const char *interpreter, char why[EXEC_WHY_MAX])
+{
+    char text[EXEC_WHY_MAX / 2 + 40];
+    int r = check_file(at, interpreter);
+
     if (r == 0)
         return 0;
-    text_escape(safe, sizeof(safe), path, strlen(path));
     if (interpreter[strlen(interpreter) - 1] == '\r') {
         snprintf(why, EXEC_WHY_MAX, "%s: its first line ends in CR LF; save it with Unix line ends", safe);
         return r;
@@ -124,16 +125,44 @@ static int check_path(int at, const char *path, char why[EXEC_WHY_MAX])
     return say(why, text, r);
 }
 
-/* The first file that can be executed counts, as for a shell; else the first that is there at all. */
+static int check_path(int at, const char *path, char why[EXEC_WHY_MAX])
+{
+    char head[HEAD_MAX], safe[EXEC_WHY_MAX / 4];
+    int r = check_file(at, path);
+
+    if (r < 0)
+        return say(why, path, r);
+    ssize_t n = read_head(at, path, head);
+    if (n < 0)
+        return 0; /* who may execute it need not be allowed to read it */
+    text_escape(safe, sizeof(safe), path, strlen(path));
+    if (n == 0) {
+        snprintf(why, EXEC_WHY_MAX, "%s: is empty", safe);
+        return -ENOEXEC;
+    }
+    if (n >= 4 && memcmp(head, "\177ELF", 4) == 0)
+        return 0;
+    const char *interpreter = find_interpreter(head);
+    if (interpreter)
+        return check_interpreter(at, safe, interpreter, why);
+    snprintf(why, EXEC_WHY_MAX,
+             "%s: is neither a program nor a script, which begins with #!; only where binfmt_misc knows it "
+             "can it be executed",
+             safe);
+    return 1;
+}
+
+/* The first file that can be executed counts, as for a shell; else the first that is there at all. One that the
+ * kernel does not know how to execute ends the search. */
 static int check_search(const char *command, char why[EXEC_WHY_MAX])
 {
     char **paths = exec_paths(command), other[EXEC_WHY_MAX];
     int r = paths ? -ENOENT : -ENOMEM;
 
     say(why, command, r);
-    for (size_t i = 0; paths && paths[i] && r < 0; i++) {
+    for (size_t i = 0; paths && paths[i] && r < 0 && r != -ENOEXEC; i++) {
         int here = check_path(AT_FDCWD, paths[i], other);
-        if (here == 0 || (r == -ENOENT && here != -ENOENT && here != -ENOTDIR)) {
+        if (here >= 0 || here == -ENOEXEC || (r == -ENOENT && here != -ENOENT && here != -ENOTDIR)) {
             r = here;
             memcpy(why, other, sizeof(other));
         }

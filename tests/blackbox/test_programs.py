@@ -532,12 +532,14 @@ class BadCommands(ProgramTest):
         self.write("plain", "#!/bin/sh\n")
         self.write("script", "#!/no/such/interpreter\n", 0o755)
         self.write("dos", "#!/bin/sh\r\necho\r\n", 0o755)
+        self.write("empty", "", 0o755)
         for keys, words in (
                 ('command = "$dir/none";', "command: .*none: No such file or directory"),
                 ('command = "no-such-command-anywhere";', "No such file or directory in any directory of PATH"),
                 ('command = "$dir/plain";', "plain: Permission denied"),
                 ('command = "$dir";', "Is a directory"),
                 ('command = "$dir/script";', "its interpreter /no/such/interpreter: No such file"),
+                ('command = "$dir/empty";', "empty: is empty"),
                 ('command = "$dir/dos";', "dos: its first line ends in CR LF; save it with Unix line ends"),
                 ('command = "/bin/cat"; directory = "$dir/none";', "directory: .*none: No such file or directory"),
                 ('command = "/bin/cat"; directory = "$dir/plain";', "directory: .*plain: Not a directory"),
@@ -551,6 +553,27 @@ class BadCommands(ProgramTest):
                 ('max_programs = 1;', "needs a command")):
             with self.subTest(keys):
                 self.assertRegex(self.check(keys), words)
+
+    def test_G11_what_only_binfmt_misc_could_execute_is_a_warning(self):
+        for text in ("echo hello\n", "#!", "#! \n", "\x7fEL"):
+            with self.subTest(text):
+                self.write("bare", text, 0o755)
+                path = self.write("sockd.conf", self.service('handler = "program"; command = "$dir/bare";', name="it"))
+                done = self.run_sockd("--check", "-f", path)
+                self.assertEqual(done.returncode, 0)
+                self.assertRegex(done.stderr, r"warning: \S+: services.it.command: \S+/bare: is neither a program nor a "
+                                              "script, which begins with #!; only where binfmt_misc knows it can it be executed")
+
+    def test_G11_a_search_ends_at_what_the_kernel_cannot_execute(self):
+        self.write("a/it", "", 0o755)
+        self.write("b/it", "#!/bin/sh\n", 0o755)
+        path = self.write("sockd.conf", self.service('handler = "program"; command = "it";'))
+        for directories, status in ("ba", 0), ("ab", 78):
+            with self.subTest(directories):
+                done = self.run_sockd("--check", "-f", path,
+                                      env={"PATH": ":".join(os.path.join(self.dir, name) for name in directories)})
+                self.assertEqual(done.returncode, status)
+        self.assertIn("/a/it: is empty", done.stderr)
 
     def test_G11_a_reload_with_a_missing_command_keeps_serving(self):
         self.program("cat")
