@@ -175,12 +175,18 @@ static int check_search(const char *command, char why[EXEC_WHY_MAX])
 
 int exec_check(const char *command, const char *directory, char why[EXEC_WHY_MAX])
 {
+    char safe[EXEC_WHY_MAX / 4];
+
     if (!strchr(command, '/'))
         return check_search(command, why);
     int at = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (at < 0)
         return say(why, directory, -errno);
     int r = check_path(at, command, why);
+    if (r < 0 && command[0] != '/' && faccessat(at, command, F_OK, AT_EACCESS) < 0) {
+        text_escape(safe, sizeof(safe), directory, strlen(directory));
+        snprintf(why + strlen(why), EXEC_WHY_MAX - strlen(why), " below directory \"%s\"", safe);
+    }
     close(at);
     return r;
 }

@@ -536,6 +536,10 @@ class BadCommands(ProgramTest):
         for keys, words in (
                 ('command = "$dir/none";', "command: .*none: No such file or directory"),
                 ('command = "no-such-command-anywhere";', "No such file or directory in any directory of PATH"),
+                ('command = "./none";', r'command: \./none: No such file or directory below directory "/"$'),
+                ('command = "a/none"; directory = "$dir";', 'a/none: No such file or directory below directory "%s"$' % self.dir),
+                ('command = "plain/none"; directory = "$dir";', 'none: Not a directory below directory "%s"$' % self.dir),
+                ('command = "./script"; directory = "$dir";', "its interpreter /no/such/interpreter: No such file or directory$"),
                 ('command = "$dir/plain";', "plain: Permission denied"),
                 ('command = "$dir";', "Is a directory"),
                 ('command = "$dir/script";', "its interpreter /no/such/interpreter: No such file"),
