@@ -98,6 +98,7 @@ struct helper_framing {
 struct conf_metrics {
     struct words host;
     uint32_t port; /* 0: nowhere, there is none */
+    int line;      /* where it is written, for messages */
 };
 
 struct service {

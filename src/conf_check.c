@@ -259,44 +259,60 @@ void conf_check_service(struct service *service, const struct place *place, cons
     check_messages(&c);
 }
 
-static void check_collisions(const struct conf *conf, size_t i, struct complaints *complaints)
+/* The exporter as a service, without a name; borrowed from CONF. */
+static struct service exporter_of(const struct conf *conf)
 {
-    const struct service *b = &conf->services[i];
-    char what[512];
+    return (struct service){
+        .file = conf->file,
+        .line = conf->metrics.line,
+        .enabled = conf->metrics.port > 0,
+        .transports = 1u << TRANSPORT_TCP,
+        .host = conf->metrics.host,
+        .port = conf->metrics.port,
+    };
+}
+
+static const char *print_who(char buf[128], const struct service *s)
+{
+    snprintf(buf, 128, s->name ? "service %s" : "the exporter of the metrics", s->name);
+    return buf;
+}
+
+static void check_collision(const struct service *a, const struct service *b, struct complaints *complaints)
+{
+    char what[512], one[128], other[128];
     const char *host;
 
-    for (size_t j = 0; j <= i && b->enabled; j++) {
-        const struct service *a = &conf->services[j];
-
-        if (!a->enabled || !conf_clash(a, b, what, sizeof(what), &host))
-            continue;
-        if (a == b && host)
-            complaints_add(complaints, true,
-                           "%s:%d: service %s wants %s, which collides with its host \"%s\"", b->file,
-                           b->line, b->name, what, host);
-        else if (a == b)
-            complaints_add(complaints, true, "%s:%d: service %s has %s twice", b->file, b->line, b->name,
-                           what);
-        else if (host)
-            complaints_add(
-                complaints, true,
-                "%s:%d: service %s wants %s, which collides with host \"%s\" of service %s (%s:%d)", b->file,
-                b->line, b->name, what, host, a->name, a->file, a->line);
-        else
-            complaints_add(complaints, true, "%s:%d: service %s wants %s, as does service %s (%s:%d)",
-                           b->file, b->line, b->name, what, a->name, a->file, a->line);
-    }
+    if (!a->enabled || !b->enabled || !conf_clash(a, b, what, sizeof(what), &host))
+        return;
+    print_who(one, a);
+    print_who(other, b);
+    if (a == b && host)
+        complaints_add(complaints, true, "%s:%d: %s wants %s, which collides with its host \"%s\"", b->file,
+                       b->line, other, what, host);
+    else if (a == b)
+        complaints_add(complaints, true, "%s:%d: %s has %s twice", b->file, b->line, other, what);
+    else if (host)
+        complaints_add(complaints, true, "%s:%d: %s wants %s, which collides with host \"%s\" of %s (%s:%d)",
+                       b->file, b->line, other, what, host, one, a->file, a->line);
+    else
+        complaints_add(complaints, true, "%s:%d: %s wants %s, as does %s (%s:%d)", b->file, b->line, other,
+                       what, one, a->file, a->line);
 }
 
 void conf_check_all(const struct conf *conf, struct complaints *complaints)
 {
+    const struct service exporter = exporter_of(conf);
     size_t enabled = 0;
 
+    check_collision(&exporter, &exporter, complaints);
     for (size_t i = 0; i < conf->n_services; i++) {
         const struct service *s = &conf->services[i];
 
         enabled += s->enabled;
-        check_collisions(conf, i, complaints);
+        check_collision(&exporter, s, complaints);
+        for (size_t j = 0; j <= i; j++)
+            check_collision(&conf->services[j], s, complaints);
         if (s->max_request > conf->max_memory)
             complaints_add(complaints, false, "%s:%d: service %s: max_request is larger than max_memory",
                            s->file, s->line, s->name);

@@ -55,7 +55,7 @@ static int parse_host(const struct conf_node *node, struct words *field, struct 
 static int parse_metrics(const struct conf_key *key, const struct conf_node *node, void *field,
                          struct conf_fault *why)
 {
-    struct conf_metrics metrics = { .port = 0 };
+    struct conf_metrics metrics = { .line = node->line };
 
     if (node->kind != NODE_GROUP)
         return conf_text_wrong_type(key, node, why);

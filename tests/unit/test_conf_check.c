@@ -104,6 +104,25 @@ static void test_two_services_on_one_socket_are_refused_with_both_names(void **s
                         "t:1: service s has tcp LOCALHOST port 7 twice\n");
 }
 
+static void test_service_on_the_port_of_the_metrics_is_refused_with_both_lines(void **state)
+{
+    (void)state;
+    assert_said("handler = \"echo\";\nmetrics = { port = 7; }; services: {\n a: { port = 7; }; };",
+                "t:3: service a wants tcp localhost port 7, as does the exporter of the metrics (t:2)\n");
+    assert_said(
+        "handler = \"echo\"; metrics = { port = 7; };\nservices: { a: { port = 7; host = \"*\"; }; };",
+        "t:2: service a wants tcp * port 7, which collides with host \"localhost\" of the exporter of the "
+        "metrics (t:1)\n");
+    assert_said(
+        "metrics = { port = 7; host = [ \"*\", \"::1\" ]; };"
+        "services: { a: { port = 8; handler = \"echo\"; }; };",
+        "t:1: the exporter of the metrics wants tcp ::1 port 7, which collides with its host \"*\"\n");
+    assert_said(
+        "handler = \"echo\"; metrics = { port = 7; }; services: { a: { port = 7; enabled = false; };\n"
+        "b: { port = 8; }; c: { port = 7; transport = \"udp\"; }; };",
+        "");
+}
+
 static void test_one_address_and_every_address_of_its_family_exclude_each_other(void **state)
 {
     static const struct {
@@ -293,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_service_needs_handler_port_and_path),
         cmocka_unit_test(test_value_that_was_wrong_is_not_called_missing),
         cmocka_unit_test(test_two_services_on_one_socket_are_refused_with_both_names),
+        cmocka_unit_test(test_service_on_the_port_of_the_metrics_is_refused_with_both_lines),
         cmocka_unit_test(test_one_address_and_every_address_of_its_family_exclude_each_other),
         cmocka_unit_test(test_a_service_is_not_in_its_own_way),
         cmocka_unit_test(test_a_path_that_is_written_in_another_way_is_the_same),
