@@ -244,10 +244,10 @@ static const char *advice(const struct listen_name *name, int error)
 {
     switch (error) {
     case EADDRINUSE:
-        if (name->path[0])
-            return "; another process answers on it";
-        return name->transport == TRANSPORT_TCP ? "; another program listens there (see ss -ltnp)"
-                                                : "; another program has this port (see ss -lunp)";
+        return name->path[0] ? "; another process answers on it"
+               : name->transport == TRANSPORT_UDP
+                   ? "; another program has this port, as a server or as a client (see ss -uanp)"
+                   : "; another program has this port, as a listener or for a connection (see ss -tanp)";
     case EACCES:
         return !name->path[0] && name->addr.port < 1024 ? "; a port below 1024 needs CAP_NET_BIND_SERVICE"
                                                         : "";

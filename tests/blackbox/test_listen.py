@@ -222,14 +222,20 @@ class FailureTest(ListenTest):
         services = "".join('  s%d: { host = "$addr"; port = $port%d; handler = "echo"; };\n' % (n, n) for n in range(3))
         stderr = self.fail_to_start("services: {\n%s};" % services, 71)
         for n in (0, 1):
-            self.assertIn("s%d: cannot listen on %s port %d: Address already in use; another program listens there "
-                          "(see ss -ltnp)" % (n, self.addr, self.port(n)), stderr)
+            self.assertIn("s%d: cannot listen on %s port %d: Address already in use; another program has this port, as "
+                          "a listener or for a connection (see ss -tanp)" % (n, self.addr, self.port(n)), stderr)
         self.assertNotIn("s2: ", stderr)
+
+    def test_a_port_that_an_outgoing_connection_has(self):
+        server = self.keep(socket.create_server((self.addr, self.port(1))))
+        self.keep(socket.create_connection(server.getsockname(), source_address=(self.addr, self.port())))
+        self.fail_to_start(self.service('handler = "echo";'), 71,
+                           r"echo: cannot listen on %s port %d: .* or for a connection \(see ss" % (self.addr, self.port()))
 
     def test_a_udp_port_that_is_taken(self):
         self.udp(port=0, source=(self.addr, self.port()))
         self.fail_to_start(self.service('transport = "udp"; handler = "echo";'), 71,
-                           r"echo: cannot listen on %s port %d \(udp\): Address already in use; .*ss -lunp" % (self.addr, self.port()))
+                           r"echo: cannot listen on %s port %d \(udp\): Address already in use; .*ss -uanp" % (self.addr, self.port()))
 
     def test_an_address_that_no_interface_has(self):
         self.fail_to_start(self.service('host = "192.0.2.1"; handler = "echo";'), 71,

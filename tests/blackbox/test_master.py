@@ -203,7 +203,7 @@ class StartTest(MasterTest):
         self.assertEqual(second.returncode, 71)
         self.assertRegex(second.stderr, "another sockd answers on the control socket")
         self.assertRegex(second.stderr, r"echo: cannot listen on %s port %d: Address already in use; "
-                                        r"another program listens there" % (self.addr, self.port()))
+                                        r"another program has this port" % (self.addr, self.port()))
         self.assertRegex(second.stderr, "echo: cannot listen on unix .*/s.sock: Address already in use; another process")
         self.assertEqual(self.converse(b"x\n"), b"x\n")
         client = self.unix("s.sock")
