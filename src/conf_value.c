@@ -282,6 +282,18 @@ static void print_mode(const struct conf_key *key, const void *field, FILE *out)
     fprintf(out, "\"%04" PRIo32 "\"", *(const uint32_t *)field);
 }
 
+static const char *net_fault(const char *text, int r)
+{
+    switch (r) {
+    case -ERANGE:
+        return strchr(text, ':') ? "; the prefix must be 0 to 128" : "; the prefix must be 0 to 32";
+    case -EDOM:
+        return "; bits behind the prefix must be zero";
+    default:
+        return "";
+    }
+}
+
 static int parse_nets(const struct conf_key *key, const struct conf_node *node, void *field,
                       struct conf_fault *why)
 {
@@ -294,10 +306,9 @@ static int parse_nets(const struct conf_key *key, const struct conf_node *node, 
 
         if (item->kind != NODE_STRING)
             r = conf_text_wrong_type(key, item, why);
-        else if (net_parse(item->text, &nets.item[nets.len]) < 0)
+        else if ((r = net_parse(item->text, &nets.item[nets.len])) < 0)
             r = conf_text_fault(why, item, "%s is no address and no network%s",
-                                conf_text_quote(quoted, item->text),
-                                strchr(item->text, '/') ? "; bits behind the prefix must be zero" : "");
+                                conf_text_quote(quoted, item->text), net_fault(item->text, r));
     }
     if (r < 0)
         free(nets.item);

@@ -294,14 +294,14 @@ int net_parse(const char *text, struct net *ret)
         return -EINVAL;
     bits = text_bits;
     if (text[len] == '/' && text_parse_int(text + len + 1, 0, text_bits, &bits) < 0)
-        return -EINVAL;
+        return -ERANGE;
     if (text_bits == 128 && n.base.family == AF_INET)
         bits -= 96; /* written as IPv6: the prefix ::ffff:0:0/96 is gone */
     if (bits < 0)
-        return -EINVAL;
+        return -EDOM;
     n.bits = (uint8_t)bits;
     if (has_bits_behind(&n))
-        return -EINVAL;
+        return -EDOM;
     *ret = n;
     return 0;
 }

@@ -290,42 +290,45 @@ static void test_networks_are_read_and_printed(void **arg)
 
 static void test_what_is_no_network_is_refused(void **arg)
 {
-    static const char *const rows[] = {
-        "",
-        "/",
-        "/24",
-        "192.0.2.0/",
-        "192.0.2.0/33",
-        "192.0.2.0/-1",
-        "192.0.2.0/24/24",
-        "192.0.2.0/24 ",
-        "192.0.2.0/ 24",
-        " 192.0.2.0/24",
-        "192.0.2.0/+24",
-        "192.0.2.0/255.255.255.0",
-        "192.0.2.0/99999999999999999999",
-        "192.0.2",
-        "192.0.2.256",
-        "192.0.2.1/24", /* bits behind the prefix */
-        "192.0.2.128/24",
-        "10.0.0.0/6",
-        "2001:db8::1/32",
-        "2001:db8::/129",
-        "fe80::1%2",
-        "[::1]",
-        "::ffff:192.0.2.0/24", /* meant as IPv4, written as IPv6 */
-        "::ffff:0.0.0.0/90",
-        "::ffff:192.0.2.1/120",
-        "localhost",
-        "*",
-        "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd",
+    static const struct {
+        const char *text;
+        int error;
+    } rows[] = {
+        { "", -EINVAL },
+        { "/", -EINVAL },
+        { "/24", -EINVAL },
+        { "192.0.2.0/", -ERANGE },
+        { "192.0.2.0/33", -ERANGE },
+        { "192.0.2.0/-1", -ERANGE },
+        { "192.0.2.0/24/24", -ERANGE },
+        { "192.0.2.0/24 ", -ERANGE },
+        { "192.0.2.0/ 24", -ERANGE },
+        { " 192.0.2.0/24", -EINVAL },
+        { "192.0.2.0/+24", -ERANGE },
+        { "192.0.2.0/255.255.255.0", -ERANGE },
+        { "192.0.2.0/99999999999999999999", -ERANGE },
+        { "192.0.2", -EINVAL },
+        { "192.0.2.256", -EINVAL },
+        { "192.0.2.1/24", -EDOM }, /* bits behind the prefix */
+        { "192.0.2.128/24", -EDOM },
+        { "10.0.0.0/6", -EDOM },
+        { "2001:db8::1/32", -EDOM },
+        { "2001:db8::/129", -ERANGE },
+        { "fe80::1%2", -EINVAL },
+        { "[::1]", -EINVAL },
+        { "::ffff:192.0.2.0/24", -EDOM }, /* meant as IPv4, written as IPv6 */
+        { "::ffff:0.0.0.0/90", -EDOM },
+        { "::ffff:192.0.2.1/120", -EDOM },
+        { "localhost", -EINVAL },
+        { "*", -EINVAL },
+        { "1111:2222:3333:4444:5555:6666:7777:8888:9999:aaaa:bbbb:cccc:dddd", -EINVAL },
     };
 
     (void)arg;
     for (size_t i = 0; i < COUNT(rows); i++) {
         struct net n = { .bits = 99 };
 
-        assert_int_equal(net_parse(rows[i], &n), -EINVAL);
+        assert_int_equal(net_parse(rows[i].text, &n), rows[i].error);
         assert_int_equal(n.bits, 99);
     }
 }

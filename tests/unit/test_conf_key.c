@@ -187,6 +187,11 @@ static void test_wrong_value_is_refused_with_words(void **state)
         " space");
     assert_printed("allow", "[ \"192.0.2.1/24\" ]",
                    "-\"192.0.2.1/24\" is no address and no network; bits behind the prefix must be zero");
+    assert_printed("allow", "[ \"192.0.2.0/33\" ]",
+                   "-\"192.0.2.0/33\" is no address and no network; the prefix must be 0 to 32");
+    assert_printed("allow", "[ \"::/129\" ]",
+                   "-\"::/129\" is no address and no network; the prefix must be 0 to 128");
+    assert_printed("allow", "[ \"fred/24\" ]", "-\"fred/24\" is no address and no network");
     assert_printed("allow", "[ \"localhost\" ]", "-\"localhost\" is no address and no network");
     assert_printed("environment", "5",
                    "-expects a variable or a list of variables, such as [ \"NAME=value\", \"LANG\" ] (what is"
