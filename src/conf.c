@@ -96,6 +96,39 @@ static int parse_presets(struct conf_node **ret)
     return r;
 }
 
+/* Takes out of LIST the element that WHY is about; false when it is about none, or there is no other. */
+static bool take_out(struct conf_node *list, const struct conf_fault *why)
+{
+    size_t i = 0;
+
+    while (i < list->len && &list->item[i] != why->node)
+        i++;
+    if (i == list->len || list->len == 1)
+        return false;
+    memmove(&list->item[i], &list->item[i + 1], (--list->len - i) * sizeof(*list->item));
+    return true;
+}
+
+/* WHY is about the first wrong element of a list that nobody looks at any more; the others are told too. */
+static void complain_of_others(struct loading *l, const struct place *place, const struct conf_key *key,
+                               struct conf_node *list, struct conf_fault *why)
+{
+    union {
+        struct service service;
+        struct conf conf;
+    } scratch = { .service = { .name = NULL } };
+    void *field = conf_key_field(key, &scratch);
+    int r = -EINVAL;
+
+    while (r == -EINVAL && take_out(list, why)) {
+        r = key->type->parse(key, list, field, why);
+        if (r == -EINVAL && why->node != list)
+            complaints_add_at(l->complaints, true, place, why->line, key->name, "%s", why->text);
+    }
+    if (r == 0 && key->type->done)
+        key->type->done(field);
+}
+
 /* True when the field is set; a bad node is complained of once and never looked at again. */
 static bool set_field(struct loading *l, const struct place *place, const struct conf_key *key, void *base,
                       struct conf_node *node)
@@ -113,6 +146,8 @@ static bool set_field(struct loading *l, const struct place *place, const struct
         complaints_add_at(l->complaints, true, place, why.line, key->name, "%s", why.text);
     else
         out_of_memory(l);
+    if (r == -EINVAL)
+        complain_of_others(l, place, key, node, &why);
     return false;
 }
 

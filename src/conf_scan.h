@@ -10,9 +10,12 @@
 /* Deeper than any configuration, far less than what the parser's stack holds. */
 #define CONF_DEPTH_MAX 32
 
+struct conf_node;
+
 /* What is wrong, and where. */
 struct conf_fault {
-    int line; /* 0: not known */
+    int line;                     /* 0: not known */
+    const struct conf_node *node; /* set by the types of keys alone: the value, or an element of it */
     char text[512];
 };
 

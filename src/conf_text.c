@@ -30,6 +30,7 @@ int conf_text_fault(struct conf_fault *ret_why, const struct conf_node *node, co
     va_list args;
 
     ret_why->line = node->line;
+    ret_why->node = node;
     va_start(args, format);
     vsnprintf(ret_why->text, sizeof(ret_why->text), format, args);
     va_end(args);

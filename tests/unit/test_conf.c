@@ -163,6 +163,34 @@ static void test_one_syntax_error_per_file_and_all_others_of_all_files(void **st
                 "\"echo\"?\n");
 }
 
+static void test_each_wrong_element_of_a_list_is_told_once_on_its_line(void **state)
+{
+    (void)state;
+    write_file("x.conf",
+               "allow = [ \"fred\", \"::1\",\n\"10.0.0.0/33\" ];\n"
+               "services: { z: { " ECHO "port = 1; host = ( 1, \"a b\", \"x\", ( 2 ) );\n"
+               "transport = [ \"tpc\", \"tcp\", \"tcp\", \"udpp\" ]; }; y: { " ECHO "port = 2; }; };");
+    write_service("x.d/a.conf", "handler = \"program\"; port = 3; command = ( 1, \"a b\", 2 );");
+    assert_load(
+        -EINVAL,
+        "x.conf:1: allow: \"fred\" is no address and no network\n"
+        "x.conf:2: allow: \"10.0.0.0/33\" is no address and no network; the prefix must be 0 to 32\n"
+        "x.conf:4: services.z.transport: \"tpc\" is none of \"tcp\", \"udp\", \"unix\", \"unixgram\"; did "
+        "you mean \"tcp\"?\n"
+        "x.conf:4: services.z.transport: \"tcp\" is written twice\n"
+        "x.conf:4: services.z.transport: \"udpp\" is none of \"tcp\", \"udp\", \"unix\", \"unixgram\"; did "
+        "you mean \"udp\"?\n"
+        "x.conf:3: services.z.host: expects a host or a list of hosts, such as [ \"127.0.0.1\", \"::1\" ] "
+        "(the names or addresses that are bound; \"*\" is every address)\n"
+        "x.conf:3: services.z.host: \"a b\" is no host; write several as a list: [ \"one\", \"two\" ]\n"
+        "x.conf:3: services.z.host: expects a host or a list of hosts, such as [ \"127.0.0.1\", \"::1\" ] "
+        "(the names or addresses that are bound; \"*\" is every address)\n"
+        "x.d/a.conf:1: command: expects a command as a list of words, such as [ \"/bin/cat\", \"-u\" ] (the "
+        "program that answers, and its arguments)\n"
+        "x.d/a.conf:1: command: expects a command as a list of words, such as [ \"/bin/cat\", \"-u\" ] (the "
+        "program that answers, and its arguments)\n");
+}
+
 static void test_broken_main_file_hides_no_mistake_of_the_directory_and_adds_none(void **state)
 {
     (void)state;
@@ -336,6 +364,7 @@ int main(void)
         TEST(test_service_in_both_places_is_told_with_both),
         TEST(test_main_file_that_cannot_be_read_hides_nothing_of_the_directory),
         TEST(test_one_syntax_error_per_file_and_all_others_of_all_files),
+        TEST(test_each_wrong_element_of_a_list_is_told_once_on_its_line),
         TEST(test_broken_main_file_hides_no_mistake_of_the_directory_and_adds_none),
         TEST(test_unknown_key_is_told_with_its_path),
         TEST(test_key_or_service_written_twice_is_told),
