@@ -117,6 +117,8 @@ static void say_fault(const config_t *config, const char *whole, struct conf_fau
         text = "a key or a service is written twice";
     }
     ret->line = config_error_line(config);
+    if (text && strcmp(text, "syntax error") == 0 && conf_scan_hint(whole, ret) == 0)
+        return;
     snprintf(ret->text, sizeof(ret->text), "%s", text ? text : "syntax error");
 }
 

@@ -8,6 +8,8 @@
  */
 #include "conf_scan.h"
 
+#include "base/text.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* A key, or the name of a group. */
 struct key {
@@ -317,6 +320,80 @@ int conf_scan_twice(const char *text, size_t len, struct conf_fault *ret)
     return r;
 }
 
+static bool is_comment(const struct scan *s)
+{
+    return peek(s, 0) == '#' || (peek(s, 0) == '/' && (peek(s, 1) == '/' || peek(s, 1) == '*'));
+}
+
+/* Something stands here that a '=' or ':' follows. */
+static bool is_name(const char *at)
+{
+    while (isalnum((unsigned char)*at) || (*at && strchr("-_*", *at)))
+        at++;
+    at += strspn(at, " \t\r\n");
+    return *at == '=' || *at == ':';
+}
+
+/* The length of what stands here as a value, but should be in double quotes; 0: it is well. */
+static size_t find_bare(const char *at)
+{
+    size_t len = strcspn(at, " \t\r\n;,()[]{}\"#=");
+    char *end;
+
+    if (len == 0 || (len == 4 && strncasecmp(at, "true", 4) == 0) ||
+        (len == 5 && strncasecmp(at, "false", 5) == 0))
+        return 0;
+    if (*at == '\'')
+        return strcspn(at + 1, "'\r\n") + 1;
+    if (!strchr("+-.0123456789", *at))
+        return len;
+    (void)strtod(at, &end);
+    end += strspn(end, "L");
+    return end < at + len && strncmp(end, "//", 2) != 0 && strncmp(end, "/*", 2) != 0 ? len : 0;
+}
+
+/* BEFORE is the last byte of what stands in front of it. */
+static int hint_at(const char *at, char before, struct conf_fault *ret)
+{
+    bool name = is_name(at), value = before && strchr("=:,[(", before);
+    size_t len;
+
+    if (!value || (name && before != '=')) {
+        if (!name || isalpha((unsigned char)*at) || !(isdigit((unsigned char)*at) || strchr("-_", *at)))
+            return -ENOENT;
+        len = strcspn(at, " \t\r\n=:");
+        snprintf(ret->text, sizeof(ret->text), "syntax error; %.*s is no name; it must begin with a letter",
+                 len > 64 ? 64 : (int)len, at);
+        return 0;
+    }
+    len = find_bare(at);
+    if (len == 0)
+        return -ENOENT;
+    char safe[64];
+    bool quoted = *at == '\'';
+    text_escape(safe, sizeof(safe), at + quoted, len - quoted);
+    snprintf(ret->text, sizeof(ret->text), "syntax error; text goes in double quotes, as in \"%s\"", safe);
+    return 0;
+}
+
+int conf_scan_hint(const char *text, struct conf_fault *ret)
+{
+    struct conf_fault unused;
+    struct scan s = { .at = text, .end = text + strlen(text), .line = 1, .fault = &unused };
+    char before = '\0';
+
+    while (s.at < s.end && s.line <= ret->line) {
+        bool counts = !isspace(peek(&s, 0)) && !is_comment(&s);
+        if (counts && s.line == ret->line && hint_at(s.at, before, ret) == 0)
+            return 0;
+        if (scan_one(&s) < 0)
+            break;
+        if (counts)
+            before = s.at[-1];
+    }
+    return -ENOENT;
+}
+
 int conf_scan(const char *text, size_t len, struct conf_fault *ret)
 {
     struct scan s = { .at = text, .end = text + len, .line = 1, .fault = ret };
@@ -327,6 +404,8 @@ int conf_scan(const char *text, size_t len, struct conf_fault *ret)
         s.line += *p == '\n';
     if (nul)
         return found(&s, s.line, "a NUL byte; this is no text file");
+    if (len >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0)
+        return found(&s, 1, "the file begins with a byte order mark; save it as UTF-8 without one");
     while (s.at < s.end) {
         r = scan_one(&s);
         if (r < 0)

@@ -163,6 +163,22 @@ static void test_one_syntax_error_per_file_and_all_others_of_all_files(void **st
                 "\"echo\"?\n");
 }
 
+static void test_syntax_error_is_told_with_what_its_line_shows(void **state)
+{
+    (void)state;
+    write_file("x.conf", "services: {\n 1a: { " ECHO "port = 1; }; };");
+    write_service("x.d/a.conf", "port = 2;\nhandler = echo;");
+    write_service("x.d/b.conf", "port = 3;\nhandler = 'echo';");
+    write_service("x.d/c.conf", "\xef\xbb\xbfport = 4;");
+    write_service("x.d/d.conf", "port = 5;\nidle_timeout = 5m;");
+    assert_load(-EINVAL,
+                "x.conf:2: syntax error; 1a is no name; it must begin with a letter\n"
+                "x.d/a.conf:2: syntax error; text goes in double quotes, as in \"echo\"\n"
+                "x.d/b.conf:2: syntax error; text goes in double quotes, as in \"echo\"\n"
+                "x.d/c.conf:1: the file begins with a byte order mark; save it as UTF-8 without one\n"
+                "x.d/d.conf:2: syntax error; text goes in double quotes, as in \"5m\"\n");
+}
+
 static void test_each_wrong_element_of_a_list_is_told_once_on_its_line(void **state)
 {
     (void)state;
@@ -364,6 +380,7 @@ int main(void)
         TEST(test_service_in_both_places_is_told_with_both),
         TEST(test_main_file_that_cannot_be_read_hides_nothing_of_the_directory),
         TEST(test_one_syntax_error_per_file_and_all_others_of_all_files),
+        TEST(test_syntax_error_is_told_with_what_its_line_shows),
         TEST(test_each_wrong_element_of_a_list_is_told_once_on_its_line),
         TEST(test_broken_main_file_hides_no_mistake_of_the_directory_and_adds_none),
         TEST(test_unknown_key_is_told_with_its_path),

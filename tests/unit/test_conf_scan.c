@@ -168,6 +168,66 @@ static void test_name_that_is_there_already_is_found_with_its_path(void **state)
     }
 }
 
+static void test_byte_order_mark_is_told(void **state)
+{
+    static const struct row rows[] = {
+        { "\xef\xbb\xbf"
+          "a = 1;",
+          "1: the file begins with a byte order mark; save it as UTF-8 without one" },
+        { "\xef\xbb", NULL },
+        { "a = \"\xef\xbb\xbf\";", NULL },
+    };
+
+    (void)state;
+    CHECK(rows);
+}
+
+#define QUOTES(word) "syntax error; text goes in double quotes, as in \"" word "\""
+#define NAME(word)   "syntax error; " word " is no name; it must begin with a letter"
+
+static void test_what_the_line_of_a_syntax_error_shows_is_told(void **state)
+{
+    static const struct {
+        int line;
+        const char *text, *hint; /* NULL: none */
+    } rows[] = {
+        { 1, "handler = echo;", QUOTES("echo") },
+        { 2, "handler =\n echo;", QUOTES("echo") },
+        { 1, "handler = 'echo it';", QUOTES("echo it") },
+        { 1, "handler = 'echo", QUOTES("echo") },
+        { 1, "handler : echo", QUOTES("echo") },
+        { 1, "path = /run/x.sock;", QUOTES("/run/x.sock") },
+        { 1, "idle_timeout = 5m;", QUOTES("5m") },
+        { 1, "idle_timeout = 1d;", QUOTES("1d") },
+        { 1, "host = 127.0.0.1;", QUOTES("127.0.0.1") },
+        { 1, "host = ::1;", QUOTES("::1") },
+        { 1, "allow = [ \"::1\", 10.0.0.0/8 ];", QUOTES("10.0.0.0/8") },
+        { 1, "a = [ \"b\", /* c */ d ];", QUOTES("d") },
+        { 1, "a = b\x01\xc3;", QUOTES("b\\x01\\xc3") },
+        { 2, "services: {\n 1a: { port = 5; };", NAME("1a") },
+        { 1, "a = 5; 1a = 6;", NAME("1a") },
+        { 1, "a = 5, 1a = 6;", NAME("1a") },
+        { 1, "_a\n= 5;", NAME("_a") },
+        { 1, "a = \"b = c\" ); # d = e\n/* d = e */", NULL },
+        { 2, "/* a = b\n a = b */ );", NULL },
+        { 1, "a = true b = FALSE c = 1 d = -5L e = 0x1F f = .5 g = 1e5 h = 5//\n i = 6/**/ );", NULL },
+        { 1, "\na = b;", NULL },
+        { 2, "a = b;\n)", NULL },
+        { 1, "a: b: { c = { d = 1, e = 2 } }, f = ( ), g = [ ] )", NULL },
+        { 1, "a b = 1; c = ; d", NULL },
+        { 1, "", NULL },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct conf_fault fault = { .line = rows[i].line };
+        int r = conf_scan_hint(rows[i].text, &fault);
+
+        assert_string_equal(fault.text, rows[i].hint ? rows[i].hint : "");
+        assert_int_equal(r, rows[i].hint ? 0 : -ENOENT);
+    }
+}
+
 static void test_path_of_any_length_is_cut(void **state)
 {
     char text[8192] = "";
@@ -193,6 +253,8 @@ int main(void)
         cmocka_unit_test(test_what_does_not_end_is_told_where_it_begins),
         cmocka_unit_test(test_nesting_is_bounded),
         cmocka_unit_test(test_name_that_is_there_already_is_found_with_its_path),
+        cmocka_unit_test(test_byte_order_mark_is_told),
+        cmocka_unit_test(test_what_the_line_of_a_syntax_error_shows_is_told),
         cmocka_unit_test(test_path_of_any_length_is_cut),
         cmocka_unit_test(test_nul_byte_in_the_file_is_told_with_its_line),
     };
