@@ -270,7 +270,8 @@ static int parse_mode(const struct conf_key *key, const struct conf_node *node, 
         return conf_text_wrong_type(key, node, why);
     text += strlen(text) == 4 && *text == '0';
     if (strlen(text) != 3 || strspn(text, "01234567") != 3)
-        return conf_text_fault(why, node, "%s is no mode; it must be three octal digits, as in \"0660\"",
+        return conf_text_fault(why, node,
+                               "%s is no mode; it must be three octal digits, as in \"660\" or \"0660\"",
                                conf_text_quote(quoted, node->text));
     *(uint32_t *)field = (uint32_t)strtoul(text, NULL, 8);
     return 0;

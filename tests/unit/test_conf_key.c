@@ -175,9 +175,10 @@ static void test_wrong_value_is_refused_with_words(void **state)
                    "-\"no such port\" is no port; it must be a number, or a name in /etc/services");
     assert_printed("mode", "660",
                    "-expects octal digits in quotes, such as \"0660\" (the permissions of the socket file)");
-    assert_printed("mode", "\"0999\"", "-\"0999\" is no mode; it must be three octal digits, as in \"0660\"");
+    assert_printed("mode", "\"0999\"",
+                   "-\"0999\" is no mode; it must be three octal digits, as in \"660\" or \"0660\"");
     assert_printed("mode", "\"04755\"",
-                   "-\"04755\" is no mode; it must be three octal digits, as in \"0660\"");
+                   "-\"04755\" is no mode; it must be three octal digits, as in \"660\" or \"0660\"");
     assert_printed("host", "\"127.0.0.1:80\"", "-\"127.0.0.1:80\" is no host; the port has a key of its own");
     assert_printed("host", "\"[::1]\"", "-\"[::1]\" is no host; write an IPv6 address without brackets");
     assert_printed("host", "\"a b\"", "-\"a b\" is no host; write several as a list: [ \"one\", \"two\" ]");
