@@ -162,6 +162,8 @@ static int check_options(const struct options *o)
         return misuse("--helpers and --program exclude each other");
     if (line->program && line->framing)
         return misuse("--framing and --program exclude each other");
+    if (o->file && !*o->file)
+        return misuse("--config needs the name of a file");
     if (o->check && o->show)
         return misuse("--check and --show-config exclude each other");
     if ((o->check || o->show) && (o->single_process || o->control || o->log_level >= 0))

@@ -105,7 +105,8 @@ class StartTest(MasterTest):
                            (["--prot=3"], "there is no option --prot; did you mean --port?"),
                            (["--nonsense"], "there is no option --nonsense "), (["-x"], "there is no option -x "),
                            (["--check=1"], "--check takes no argument "), (["--program=1"], "--program takes no argument "),
-                           (["--control"], "--control needs an argument ")):
+                           (["--control"], "--control needs an argument "),
+                           (["-f", ""], "--config needs the name of a file "), (["-t", "-f", ""], "--config needs ")):
             with self.subTest(args):
                 self.assertTrue(self.run_sockd(*args).stderr.startswith("sockd: " + text))
 
