@@ -444,7 +444,7 @@ static int start(struct loading *l, const char *file, struct complaints *complai
 
 static int finish(struct loading *l, struct conf **ret)
 {
-    conf_check_all(l->conf, l->complaints);
+    conf_check_all(l->conf, l->top, l->complaints);
     if (l->complaints->n_fatal)
         return -EINVAL;
     *ret = l->conf;

@@ -300,7 +300,21 @@ static void check_collision(const struct service *a, const struct service *b, st
                        what, one, a->file, a->line);
 }
 
-void conf_check_all(const struct conf *conf, struct complaints *complaints)
+/* What looks like a file of a directory is most often one. */
+static const char *hint_at_services(const struct conf_node *top)
+{
+    bool old;
+
+    for (size_t i = 0; top && !conf_node_find(top, "services") && i < top->len; i++) {
+        const struct conf_key *key = conf_key_find(conf_keys, top->item[i].name, &old);
+        if (key && key->scope == CONF_SERVICE)
+            return "; keys at top level are defaults: a service is a group within \"services\", or a file "
+                   "in the directory NAME.d, which is read with NAME.conf";
+    }
+    return "";
+}
+
+void conf_check_all(const struct conf *conf, const struct conf_node *top, struct complaints *complaints)
 {
     const struct service exporter = exporter_of(conf);
     size_t enabled = 0;
@@ -318,8 +332,9 @@ void conf_check_all(const struct conf *conf, struct complaints *complaints)
                            s->file, s->line, s->name);
     }
     if (!enabled && complaints->n_fatal == 0)
-        complaints_add(complaints, true, "%s: no service is %s", conf->file,
-                       conf->n_services ? "enabled" : "configured");
+        complaints_add(complaints, true, "%s: no service is %s%s", conf->file,
+                       conf->n_services ? "enabled" : "configured",
+                       conf->n_services ? "" : hint_at_services(top));
 }
 
 bool conf_check_name(const char *name)

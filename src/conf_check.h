@@ -12,8 +12,8 @@
 void conf_check_service(struct service *service, const struct place *place, const struct conf_node *own,
                         const struct conf_node *top, struct complaints *complaints);
 
-/* All services side by side, and the daemon's own keys. */
-void conf_check_all(const struct conf *conf, struct complaints *complaints);
+/* All services side by side, and the daemon's own keys. TOP is as above. */
+void conf_check_all(const struct conf *conf, const struct conf_node *top, struct complaints *complaints);
 
 /*
  * How a plug-in is tried, where that can be done: 0, or -errno and WHY. NULL, as it is at first: it is only

@@ -299,7 +299,18 @@ static void test_nothing_to_serve_is_refused(void **state)
     (void)state;
     assert_said("", "t: no service is configured\n");
     assert_said("services: { };", "t: no service is configured\n");
+    assert_said("workers = 1;", "t: no service is configured\n");
+    assert_said("port = 1; services: { };", "t: no service is configured\n");
     assert_service_said("port = 1; handler = \"echo\"; enabled = false;", "t: no service is enabled\n");
+}
+
+static void test_file_of_a_service_that_is_taken_for_the_main_file_is_told(void **state)
+{
+    (void)state;
+    assert_said("workers = 1; port = 1; handler = \"echo\";",
+                "t: no service is configured; keys at top level are defaults: a service is a group within "
+                "\"services\", "
+                "or a file in the directory NAME.d, which is read with NAME.conf\n");
 }
 
 int main(void)
@@ -325,6 +336,7 @@ int main(void)
         cmocka_unit_test(test_default_that_a_framing_cannot_carry_is_warned_of),
         cmocka_unit_test(test_amplifier_is_warned_of),
         cmocka_unit_test(test_nothing_to_serve_is_refused),
+        cmocka_unit_test(test_file_of_a_service_that_is_taken_for_the_main_file_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
