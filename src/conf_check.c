@@ -187,6 +187,10 @@ static void check_messages(const struct check *c)
         s->max_reply_ratio == 0)
         at_key(c, false, "max_reply_ratio",
                "0 lets anybody turn the service into an amplifier against others");
+    if (has(s, TRANSPORT_UDP) && s->handler == HANDLER_DAYTIME && missing(c, "max_reply_ratio"))
+        at_key(c, false, "max_reply_ratio",
+               "is 1, and only a datagram as long as the date is answered with it; with 48 any but an empty "
+               "one is");
 }
 
 /* What a helper speaks when nothing is said: as the service, where that has an end to a message. */

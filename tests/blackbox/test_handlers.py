@@ -71,6 +71,7 @@ class HandlersTest(SockdTest):
         self.assertRegex(self.receive_all(self.connect()), rb"^\d+:%s,$" % DAYTIME.pattern)
 
     def test_daytime_is_no_amplifier_by_default(self):
+        self.expect_log("max_reply_ratio: is 1, and only a datagram as long as the date")
         self.serve('transport = "udp"; handler = "daytime";')
         client = self.udp()
         client.send(b"?")
@@ -78,6 +79,7 @@ class HandlersTest(SockdTest):
         self.assertRegex(client.recv(200), DAYTIME)
         self.assertEqual(self.counter("datagrams_ratio"), 1)
         self.wait_counter("datagrams_out", 1)
+        self.wait_log("warning: .*max_reply_ratio: is 1")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ static void test_key_that_means_nothing_for_the_handler_is_refused(void **state)
     assert_service_said(
         "port = 1; handler = \"daytime\"; max_request = 5;",
         "t:1: services.s.max_request: means nothing for handler \"daytime\" without datagrams\n");
-    assert_service_said("port = 1; handler = \"daytime\"; transport = [ \"udp\", \"tcp\" ]; max_request = 5;",
+    assert_service_said("port = 1; handler = \"daytime\"; transport = [ \"udp\", \"tcp\" ]; max_request = 5; "
+                        "max_reply_ratio = 9;",
                         "");
     assert_said("max_request = 5; services: { s: { port = 1; handler = \"daytime\"; }; };", "");
 }
@@ -294,6 +295,21 @@ static void test_amplifier_is_warned_of(void **state)
         " against others\n");
 }
 
+static void test_date_that_no_short_datagram_gets_is_warned_of(void **state)
+{
+    (void)state;
+    assert_service_said(
+        "transport = [ \"tcp\", \"udp\" ]; port = 1;\nhandler = \"daytime\";",
+        "warning: t:1: services.s.max_reply_ratio: is 1, and only a datagram as long as the date is "
+        "answered with it; with 48 any but an empty one is\n");
+    assert_service_said("transport = \"udp\"; port = 1; handler = \"daytime\"; max_reply_ratio = 1;", "");
+    assert_said(
+        "max_reply_ratio = 48; services: { s: { transport = \"udp\"; port = 1; handler = \"daytime\"; }; };",
+        "");
+    assert_service_said("transport = \"unixgram\"; path = \"/x\"; handler = \"daytime\";", "");
+    assert_service_said("transport = \"udp\"; port = 1; handler = \"echo\";", "");
+}
+
 static void test_nothing_to_serve_is_refused(void **state)
 {
     (void)state;
@@ -335,6 +351,7 @@ int main(void)
         cmocka_unit_test(test_text_that_its_framing_cannot_carry_is_refused),
         cmocka_unit_test(test_default_that_a_framing_cannot_carry_is_warned_of),
         cmocka_unit_test(test_amplifier_is_warned_of),
+        cmocka_unit_test(test_date_that_no_short_datagram_gets_is_warned_of),
         cmocka_unit_test(test_nothing_to_serve_is_refused),
         cmocka_unit_test(test_file_of_a_service_that_is_taken_for_the_main_file_is_told),
     };
