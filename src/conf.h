@@ -36,9 +36,15 @@ enum transport {
 /* "tcp", "udp", "unix", "unixgram"; NULL-terminated. */
 extern const char *const transport_words[];
 
+/* Sets of them, as in `transports` of a service. */
+#define TRANSPORTS_STREAM   (1u << TRANSPORT_TCP | 1u << TRANSPORT_UNIX)
+#define TRANSPORTS_DATAGRAM (1u << TRANSPORT_UDP | 1u << TRANSPORT_UNIXGRAM)
+#define TRANSPORTS_INTERNET (1u << TRANSPORT_TCP | 1u << TRANSPORT_UDP)
+#define TRANSPORTS_LOCAL    (1u << TRANSPORT_UNIX | 1u << TRANSPORT_UNIXGRAM)
+
 static inline bool transport_is_stream(enum transport t)
 {
-    return t == TRANSPORT_TCP || t == TRANSPORT_UNIX;
+    return TRANSPORTS_STREAM & 1u << t;
 }
 
 enum handler_kind {

@@ -110,9 +110,9 @@ static void check_needs(const struct check *c)
 
     if (s->handler == HANDLER_NONE && missing(c, "handler"))
         at_service(c, "needs a handler, such as handler = \"echo\"");
-    if ((has(s, TRANSPORT_TCP) || has(s, TRANSPORT_UDP)) && !s->port && missing(c, "port"))
+    if ((s->transports & TRANSPORTS_INTERNET) && !s->port && missing(c, "port"))
         at_service(c, "needs a port, such as port = 50000");
-    if ((has(s, TRANSPORT_UNIX) || has(s, TRANSPORT_UNIXGRAM)) && !s->path && missing(c, "path"))
+    if ((s->transports & TRANSPORTS_LOCAL) && !s->path && missing(c, "path"))
         at_service(c, "needs a path, such as path = \"/run/name.sock\"");
 }
 
@@ -133,11 +133,6 @@ static void check_path(const struct check *c)
     }
     snprintf(text, sizeof(text), "there is no group %s", conf_text_quote(quoted, s->group));
     at_key(c, true, "group", text);
-}
-
-static bool has_stream(const struct service *s)
-{
-    return has(s, TRANSPORT_TCP) || has(s, TRANSPORT_UNIX);
 }
 
 /* TEXT, the value of KEY, is to be sent as a message. */
@@ -175,13 +170,14 @@ static void check_messages(const struct check *c)
 {
     const struct service *s = c->service;
 
-    if (has_stream(s) && s->handler != HANDLER_PROGRAM)
+    if ((s->transports & TRANSPORTS_STREAM) && s->handler != HANDLER_PROGRAM)
         check_fit(c, own(c, "error_reply"), "error_reply", &s->error_reply, &s->framing);
     if (s->handler == HANDLER_HELPER && s->helper_protocol == HELPER_PLAIN && !s->one_way)
         check_fit(c, true, "helper_probe", &s->helper_probe, &s->helper_framing.is);
-    if (has_stream(s) && s->framing.kind == FRAME_FIXED && s->framing.size > s->max_request)
+    if ((s->transports & TRANSPORTS_STREAM) && s->framing.kind == FRAME_FIXED &&
+        s->framing.size > s->max_request)
         at_key(c, true, "framing", "is longer than max_request; no request could ever come");
-    if (has_stream(s) && s->handler == HANDLER_DAYTIME && !carries_date(&s->framing))
+    if ((s->transports & TRANSPORTS_STREAM) && s->handler == HANDLER_DAYTIME && !carries_date(&s->framing))
         at_key(c, true, "framing", "cannot carry the date and the time of handler \"daytime\"");
     if (has(s, TRANSPORT_UDP) && s->handler != HANDLER_NONE && s->handler != HANDLER_DISCARD &&
         s->max_reply_ratio == 0)
@@ -199,7 +195,7 @@ static void choose_helper_framing(struct service *s)
     if (s->helper_framing.said)
         return;
     s->helper_framing.is = s->framing;
-    if (s->framing.kind == FRAME_CLOSE || !has_stream(s))
+    if (s->framing.kind == FRAME_CLOSE || !(s->transports & TRANSPORTS_STREAM))
         s->helper_framing.is = (struct framing){ .kind = FRAME_NETSTRING };
 }
 
@@ -208,7 +204,7 @@ static void check_command(const struct check *c)
     const struct service *s = c->service;
     char why[EXEC_WHY_MAX];
 
-    if (s->handler == HANDLER_PROGRAM && (has(s, TRANSPORT_UDP) || has(s, TRANSPORT_UNIXGRAM)))
+    if (s->handler == HANDLER_PROGRAM && (s->transports & TRANSPORTS_DATAGRAM))
         at_key(c, true, "handler",
                "a program needs connections, and so transport tcp or unix; a helper takes datagrams");
     if (s->command.len == 0 && missing(c, "command"))
@@ -253,7 +249,7 @@ void conf_check_service(struct service *service, const struct place *place, cons
 
     check_meaning(&c);
     check_needs(&c);
-    if (has(service, TRANSPORT_UNIX) || has(service, TRANSPORT_UNIXGRAM))
+    if (service->transports & TRANSPORTS_LOCAL)
         check_path(&c);
     choose_helper_framing(service);
     if (service->handler == HANDLER_HELPER || service->handler == HANDLER_PROGRAM)

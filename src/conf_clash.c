@@ -86,7 +86,7 @@ static const char *common_host(const struct service *a, const struct service *b,
 
 static bool has_path(const struct service *s)
 {
-    return s->path && (s->transports & (1u << TRANSPORT_UNIX | 1u << TRANSPORT_UNIXGRAM));
+    return s->path && (s->transports & TRANSPORTS_LOCAL);
 }
 
 /* "//" and "/./" are as "/". */
@@ -115,7 +115,7 @@ bool conf_clash(const struct service *a, const struct service *b, char *buf, siz
                 const char **ret_host)
 {
     uint32_t both = a->transports & b->transports;
-    uint32_t internet = both & (1u << TRANSPORT_TCP | 1u << TRANSPORT_UDP);
+    uint32_t internet = both & TRANSPORTS_INTERNET;
     const char *host = internet && a->port && a->port == b->port ? common_host(a, b, ret_host) : NULL;
 
     if (host) {

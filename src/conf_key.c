@@ -13,8 +13,7 @@ static const char *const helper_protocol_words[] = { "plain", "json", NULL };
 static const char *const overload_words[] = { "wait", "refuse", NULL };
 static const char *const log_words[] = { "none", "errors", "connections", "requests", NULL };
 
-#define HANDLER(kind)   (1u << HANDLER_##kind)
-#define TRANSPORT(kind) (1u << TRANSPORT_##kind)
+#define HANDLER(kind) (1u << HANDLER_##kind)
 
 #define ANY_HANDLER UINT32_MAX
 #define HELPER      HANDLER(HELPER)
@@ -26,10 +25,7 @@ static const char *const log_words[] = { "none", "errors", "connections", "reque
 #define LISTENS     (MESSAGES & ~HANDLER(DAYTIME)) /* handlers that wait for a request on a stream */
 
 #define ANY_TRANSPORT UINT32_MAX
-#define STREAM        (TRANSPORT(TCP) | TRANSPORT(UNIX))
-#define INTERNET      (TRANSPORT(TCP) | TRANSPORT(UDP))
-#define LOCAL         (TRANSPORT(UNIX) | TRANSPORT(UNIXGRAM))
-#define UDP_ONLY      TRANSPORT(UDP)
+#define UDP_ONLY      (1u << TRANSPORT_UDP)
 
 #define KIB ((int64_t)1024)
 #define MIB (1024 * KIB)
@@ -73,8 +69,7 @@ static bool has_many_requests(const struct service *service)
 
 static bool has_requests(const struct service *service)
 {
-    return service->handler != HANDLER_DAYTIME ||
-           (service->transports & (TRANSPORT(UDP) | TRANSPORT(UNIXGRAM)));
+    return service->handler != HANDLER_DAYTIME || (service->transports & TRANSPORTS_DATAGRAM);
 }
 
 static bool speaks_plain(const struct service *service)
@@ -110,21 +105,21 @@ const struct conf_key conf_keys[] = {
       .offset = offsetof(struct service, transports), .handlers = ANY_HANDLER, .transports = ANY_TRANSPORT,
       .words = transport_words, .preset = "\"tcp\"",
       .help = "the kinds of socket" },
-    { SERVICE(host, hosts, ANY_HANDLER, INTERNET), .preset = "\"localhost\"",
+    { SERVICE(host, hosts, ANY_HANDLER, TRANSPORTS_INTERNET), .preset = "\"localhost\"",
       .help = "the names or addresses that are bound; \"*\" is every address" },
-    { SERVICE(port, port, ANY_HANDLER, INTERNET), BOUNDS(1, 65535),
+    { SERVICE(port, port, ANY_HANDLER, TRANSPORTS_INTERNET), BOUNDS(1, 65535),
       .help = "the port, a number or the name of a service" },
-    { SERVICE(path, path, ANY_HANDLER, LOCAL),
+    { SERVICE(path, path, ANY_HANDLER, TRANSPORTS_LOCAL),
       .help = "the socket file; \"@name\" is in the abstract name space" },
-    { SERVICE(mode, mode, ANY_HANDLER, LOCAL), BOUNDS(0, 0777), .preset = "\"0660\"",
+    { SERVICE(mode, mode, ANY_HANDLER, TRANSPORTS_LOCAL), BOUNDS(0, 0777), .preset = "\"0660\"",
       .serves = has_socket_file, .unless = "for a name in the abstract name space",
       .help = "the permissions of the socket file" },
-    { SERVICE(group, group, ANY_HANDLER, LOCAL), .preset = "\"\"",
+    { SERVICE(group, group, ANY_HANDLER, TRANSPORTS_LOCAL), .preset = "\"\"",
       .serves = has_socket_file, .unless = "for a name in the abstract name space",
       .help = "the group of the socket file; \"\" leaves the daemon's own" },
-    { SERVICE(backlog, int, ANY_HANDLER, STREAM), BOUNDS(1, MANY), .preset = "4096", .unit = "connections",
+    { SERVICE(backlog, int, ANY_HANDLER, TRANSPORTS_STREAM), BOUNDS(1, MANY), .preset = "4096", .unit = "connections",
       .help = "how many connections may wait to be accepted" },
-    { SERVICE(framing, framing, MESSAGES, STREAM), .preset = "\"line\"",
+    { SERVICE(framing, framing, MESSAGES, TRANSPORTS_STREAM), .preset = "\"line\"",
       .help = "how the stream of bytes is cut into messages" },
     { SERVICE(handler, word, ANY_HANDLER, ANY_TRANSPORT), .words = handler_words,
       .help = "who answers" },
@@ -164,42 +159,42 @@ const struct conf_key conf_keys[] = {
       .help = "the longest request" },
     { SERVICE(max_reply, size, REPLIES, ANY_TRANSPORT), BOUNDS(1, GIB), .preset = "\"1m\"",
       .help = "the longest reply" },
-    { SERVICE(max_connections, int, ANY_HANDLER, STREAM), BOUNDS(1, MANY), .preset = "10000",
+    { SERVICE(max_connections, int, ANY_HANDLER, TRANSPORTS_STREAM), BOUNDS(1, MANY), .preset = "10000",
       .unit = "connections",
       .help = "how many connections may be open at once" },
-    { SERVICE(max_connections_per_source, int, ANY_HANDLER, STREAM), BOUNDS(0, MANY), .preset = "0",
+    { SERVICE(max_connections_per_source, int, ANY_HANDLER, TRANSPORTS_STREAM), BOUNDS(0, MANY), .preset = "0",
       .unit = "connections",
       .help = "how many of them one source may have; 0 is no limit" },
-    { SERVICE(max_connection_rate, int, ANY_HANDLER, STREAM), BOUNDS(0, MANY), .preset = "0",
+    { SERVICE(max_connection_rate, int, ANY_HANDLER, TRANSPORTS_STREAM), BOUNDS(0, MANY), .preset = "0",
       .unit = "connections per second",
       .help = "how many connections are accepted per second; 0 is no limit" },
-    { SERVICE(max_programs, int, PROGRAM, STREAM), BOUNDS(1, MANY), .preset = "64", .unit = "processes",
+    { SERVICE(max_programs, int, PROGRAM, TRANSPORTS_STREAM), BOUNDS(1, MANY), .preset = "64", .unit = "processes",
       .help = "how many programs may run at once" },
-    { SERVICE(overload, word, ANY_HANDLER, STREAM), .words = overload_words, .preset = "\"wait\"",
+    { SERVICE(overload, word, ANY_HANDLER, TRANSPORTS_STREAM), .words = overload_words, .preset = "\"wait\"",
       .help = "what happens to a connection at a limit of the service" },
-    { SERVICE(overload_reply, bytes, ANY_HANDLER, STREAM), .preset = "\"\"",
+    { SERVICE(overload_reply, bytes, ANY_HANDLER, TRANSPORTS_STREAM), .preset = "\"\"",
       .help = "what a connection that is refused at a limit is told" },
-    { SERVICE(max_requests_per_connection, int, LISTENS, STREAM), BOUNDS(0, 1000 * MANY), .preset = "0",
+    { SERVICE(max_requests_per_connection, int, LISTENS, TRANSPORTS_STREAM), BOUNDS(0, 1000 * MANY), .preset = "0",
       .unit = "requests", .serves = has_many_requests,
       .unless = "for framing \"close\", one request per connection",
       .help = "after how many requests a connection is closed; 0 is never" },
-    { SERVICE(idle_timeout, time, LISTENS, STREAM), BOUNDS(0, TIME_MAX), .preset = "\"10m\"",
+    { SERVICE(idle_timeout, time, LISTENS, TRANSPORTS_STREAM), BOUNDS(0, TIME_MAX), .preset = "\"10m\"",
       .help = "how long a connection may be without a request; 0 is for ever" },
-    { SERVICE(request_timeout, time, LISTENS, STREAM), BOUNDS(0, TIME_MAX), .preset = "\"10s\"",
+    { SERVICE(request_timeout, time, LISTENS, TRANSPORTS_STREAM), BOUNDS(0, TIME_MAX), .preset = "\"10s\"",
       .help = "how long a request may take from its first byte to its last; 0 is for ever" },
     { SERVICE(queue_timeout, time, HELPER, ANY_TRANSPORT), BOUNDS(0, TIME_MAX), .preset = "\"10s\"",
       .help = "how long a request may wait for a helper; 0 is for ever" },
     { SERVICE(handler_timeout, time, HELPER | PLUGIN, ANY_TRANSPORT), BOUNDS(0, TIME_MAX), .preset = "\"30s\"",
       .help = "how long a helper or plug-in may work on a request; 0 is for ever" },
-    { SERVICE(session_timeout, time, ANY_HANDLER, STREAM), BOUNDS(0, TIME_MAX), .preset = "0",
+    { SERVICE(session_timeout, time, ANY_HANDLER, TRANSPORTS_STREAM), BOUNDS(0, TIME_MAX), .preset = "0",
       .help = "how long a connection may last in all; 0 is for ever" },
-    { SERVICE(send_timeout, time, MESSAGES, STREAM), BOUNDS(0, TIME_MAX), .preset = "\"30s\"",
+    { SERVICE(send_timeout, time, MESSAGES, TRANSPORTS_STREAM), BOUNDS(0, TIME_MAX), .preset = "\"30s\"",
       .help = "how long a client may take nothing of what is sent to it; 0 is for ever" },
-    { SERVICE(error_reply, bytes, MESSAGES, STREAM), .preset = "\"\"",
+    { SERVICE(error_reply, bytes, MESSAGES, TRANSPORTS_STREAM), .preset = "\"\"",
       .help = "what is sent when a request cannot be answered" },
-    { SERVICE(allow, nets, ANY_HANDLER, INTERNET), .preset = "[ ]",
+    { SERVICE(allow, nets, ANY_HANDLER, TRANSPORTS_INTERNET), .preset = "[ ]",
       .help = "the addresses and networks that are served; none named: all" },
-    { SERVICE(deny, nets, ANY_HANDLER, INTERNET), .preset = "[ ]",
+    { SERVICE(deny, nets, ANY_HANDLER, TRANSPORTS_INTERNET), .preset = "[ ]",
       .help = "the addresses and networks that are refused, whatever allow says" },
     { SERVICE(max_reply_ratio, int, REPLIES, UDP_ONLY), BOUNDS(0, 65535), .preset = "1",
       .unit = "times the request",

@@ -298,11 +298,10 @@ int generation_make_seats(struct generation *g, size_t n_workers, bool has_spawn
 /* Told once: it is a wish of the configuration that the limits of this process do not grant. */
 static void check_descriptors(struct generation *g, struct complaints *complaints)
 {
-    const uint32_t streams = 1u << TRANSPORT_TCP | 1u << TRANSPORT_UNIX;
     uint64_t wanted = 0, possible = (uint64_t)g->all->max_descriptors * g->n_workers;
 
     for (size_t i = 0; i < g->conf->n_services; i++)
-        if (g->conf->services[i].enabled && (g->conf->services[i].transports & streams) &&
+        if (g->conf->services[i].enabled && (g->conf->services[i].transports & TRANSPORTS_STREAM) &&
             g->conf->services[i].handler != HANDLER_PROGRAM)
             wanted += (uint64_t)g->conf->services[i].max_connections;
     if (wanted <= possible || g->all->told_descriptors)

@@ -76,12 +76,11 @@ static int add_hosts(struct names *names, const struct words *hosts)
 /* All hosts of CONF, none looked up yet. */
 static int list_hosts(const struct conf *conf, struct names *ret)
 {
-    const uint32_t inet = 1u << TRANSPORT_TCP | 1u << TRANSPORT_UDP;
     struct names names = { 0 };
     int r = conf->metrics.port > 0 ? add_hosts(&names, &conf->metrics.host) : 0;
 
     for (size_t i = 0; r == 0 && i < conf->n_services; i++)
-        if (conf->services[i].enabled && (conf->services[i].transports & inet))
+        if (conf->services[i].enabled && (conf->services[i].transports & TRANSPORTS_INTERNET))
             r = add_hosts(&names, &conf->services[i].host);
     if (r < 0)
         names_done(&names);
