@@ -8,6 +8,7 @@
 #include "client/options.h"
 #include "client/ping.h"
 #include "client/pipe.h"
+#include "client/print.h"
 #include "client/say.h"
 #include "client/send.h"
 #include "client/shell.h"
@@ -80,7 +81,7 @@ static int print_help(const struct command *one)
     if (!one || (one->groups & OPTIONS_FRAMING))
         print_framings();
     printf("\nMore in sockctl(1).\n");
-    return EXIT_WELL;
+    return print_flush();
 }
 
 static const struct command *find_command(const char *name)
@@ -118,7 +119,7 @@ int main(int argc, char **argv)
         return print_help(options.command ? find_command(options.command) : NULL);
     if (options.version) {
         printf("sockctl %s\n", SOCKD_VERSION);
-        return EXIT_WELL;
+        return print_flush();
     }
     if (!options.command)
         return say_misuse("no command was named");

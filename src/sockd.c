@@ -18,6 +18,7 @@
 #include "sd.h"
 #include "upgrade.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -217,6 +218,15 @@ static int read_options(int argc, char **argv, struct options *o)
     return check_options(o);
 }
 
+/* Also of what left the buffer before. 0 or an exit status. */
+static int flush_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return 0;
+    fprintf(stderr, "sockd: cannot write to standard output: %s\n", strerror(errno));
+    return EX_IOERR;
+}
+
 static int print_help(void)
 {
     printf("usage: sockd [OPTION...]\n");
@@ -227,7 +237,7 @@ static int print_help(void)
         snprintf(text, sizeof(text), "--%s%s", rows[i].option.name, rows[i].argument);
         printf("  %s%s %-22s %s\n", letter, rows[i].letter ? "," : " ", text, rows[i].help);
     }
-    return fflush(stdout) == 0 ? 0 : EX_IOERR;
+    return flush_output();
 }
 
 static void print_complaints(const struct complaints *c)
@@ -260,7 +270,7 @@ static int print_configuration(const struct options *o)
     else
         printf("%s: well\n", o->file);
     conf_unref(conf);
-    return fflush(stdout) == 0 ? 0 : EX_IOERR;
+    return flush_output();
 }
 
 static int serve(const struct options *o, struct sd *sd, const struct upgrade_state *past)
@@ -346,7 +356,7 @@ int main(int argc, char **argv)
         return print_help();
     if (options.version) {
         printf("sockd %s\n", SOCKD_VERSION);
-        return fflush(stdout) == 0 ? 0 : EX_IOERR;
+        return flush_output();
     }
     if (!options.file && !options.line.port)
         options.file = CONF_FILE;

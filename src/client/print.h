@@ -1,5 +1,5 @@
-/* Replies on standard output: as text, as they are, or in hexadecimal. Buffered; print_flush() says whether
- * it went well. */
+/* Standard output: replies as text, as they are, or in hexadecimal. Buffered; print_flush() says whether all
+ * that was printed went well. */
 #ifndef SOCKD_CLIENT_PRINT_H
 #define SOCKD_CLIENT_PRINT_H
 
@@ -22,7 +22,7 @@ void print_reply(struct print *p, const char *data, size_t len);
 /* A piece of one; print_end() follows the last. */
 void print_piece(struct print *p, const char *data, size_t len);
 void print_end(struct print *p);
-/* 0, or an exit status after saying why. */
+/* Whoever printed it; also of what left the buffer before. 0, or an exit status after saying why. */
 int print_flush(void);
 
 #endif

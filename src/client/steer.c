@@ -2,6 +2,7 @@
 #include "client/steer.h"
 
 #include "client/ask.h"
+#include "client/print.h"
 #include "client/say.h"
 #include "control.h"
 
@@ -36,10 +37,8 @@ static int print_answer(const struct ask *ask, bool is_status)
 
     if (text && (out == stdout || !ask->options->quiet))
         fwrite(text, 1, ask->answer.len, out);
-    if (fflush(out) == 0)
-        return ask->code;
-    say("cannot write to standard output: %s", strerror(errno));
-    return EXIT_REFUSED;
+    int status = print_flush();
+    return status ? status : ask->code;
 }
 
 static void say_note(const char *text)

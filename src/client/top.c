@@ -7,6 +7,7 @@
 
 #include "client/ask.h"
 #include "client/clock.h"
+#include "client/print.h"
 #include "client/say.h"
 #include "client/terminal.h"
 #include "client/top_draw.h"
@@ -284,10 +285,9 @@ static void print_once(struct top *top)
         top_print_json(&top->view, stdout);
     else
         top_draw(&screen, stdout);
-    if (fflush(stdout) == 0)
-        return;
-    say("cannot write to standard output: %s", strerror(errno));
-    top->status = EXIT_REFUSED;
+    int status = print_flush();
+    if (status)
+        top->status = status;
 }
 
 int top_run(struct options *o)

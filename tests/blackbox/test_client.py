@@ -287,6 +287,14 @@ class SendTest(ClientTest):
             self.skipTest("this machine has no IPv6")
         self.assert_done(self.sockctl("-6", "-H", "::1", "-p", self.port(), "send", "a"), "a\n")
 
+    def test_help_and_version_that_do_not_fit_on_a_full_disk_are_told(self):
+        """The help is longer than the buffer, so that nothing of it is left when it is flushed."""
+        for option in "--help", "--version":
+            with self.subTest(option), open("/dev/full", "w") as full:
+                done = subprocess.run([SOCKCTL, option], stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT)
+                self.assertEqual((done.returncode, done.stderr),
+                                 (1, "sockctl: cannot write to standard output: No space left on device\n"))
+
     def test_standard_output_that_is_full_is_told(self):
         self.serve_with(echo)
         with open("/dev/full", "w") as full:

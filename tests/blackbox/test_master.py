@@ -178,12 +178,17 @@ class StartTest(MasterTest):
         second = self.run_sockd("-T", "-f", self.write("b.conf", first.stdout))
         self.assertEqual(second.stdout.replace("b.conf", "a.conf"), first.stdout)
 
-    def test_a_full_disk_is_74(self):
+    def test_a_full_disk_is_74_and_told(self):
+        """Of what is longer than the buffer nothing is left when it is flushed."""
         path = self.write("sockd.conf", self.service(ECHO))
-        for option in "-T", "-t", "--help", "--version":
-            with self.subTest(option), open("/dev/full", "w") as full:
-                done = subprocess.run([os.path.join(sockdtest.BUILD, "sockd"), option, "-f", path], stdout=full)
-                self.assertEqual(done.returncode, 74)
+        services = "".join("s%d: { port = %d; %s };" % (n, 1000 + n, ECHO) for n in range(100))
+        long = self.write("long.conf", "services: { %s };" % services)
+        for words in ("-T", "-f", path), ("-T", "-f", long), ("-t", "-f", path), ("--help",), ("--version",):
+            with self.subTest(words), open("/dev/full", "w") as full:
+                done = subprocess.run([os.path.join(sockdtest.BUILD, "sockd"), *words], stdout=full, stderr=subprocess.PIPE,
+                                      text=True)
+                self.assertEqual((done.returncode, done.stderr),
+                                 (74, "sockd: cannot write to standard output: No space left on device\n"))
 
     def test_A21_started_with_standard_descriptors_closed_no_socket_lands_there(self):
         self.write("sockd.conf", self.service(ECHO))

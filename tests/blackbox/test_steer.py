@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import termios
 import threading
 import time
@@ -120,6 +121,16 @@ class ViewTest(SteerTest):
             answer = self.ask_as(65534, line)
             self.assertNotIn(b"s3c", answer)
         self.assertIn(b'environment = [ "TOKEN=***", "LANG" ]', self.ask_as(65534, b"config\n"))
+
+    def test_a_full_disk_is_told_however_long_the_answer(self):
+        """Of one that is longer than the buffer nothing is left when it is flushed."""
+        self.serve(ECHO)
+        for word in "metrics", "services":
+            with self.subTest(word), open("/dev/full", "w") as full:
+                done = subprocess.run([os.path.join(sockdtest.BUILD, "sockctl"), "--control", self.dir + "/control.sock", word],
+                                      stdout=full, stderr=subprocess.PIPE, text=True, timeout=sockdtest.TIMEOUT)
+                self.assertEqual((done.returncode, done.stderr),
+                                 (1, "sockctl: cannot write to standard output: No space left on device\n"))
 
     def test_commands_say_how_they_are_used(self):
         self.serve(ECHO)

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import subprocess
 import threading
 
 import sockdtest
@@ -274,6 +275,15 @@ class OnceTest(TopTest):
         self.many(200)
         done = self.ctl("top", "--interval", "100ms")
         self.assertEqual(len(re.findall(r"(?m)^s\d\d\d", done.stdout)), 200)
+
+    def test_a_full_disk_is_told_however_long_the_picture(self):
+        self.many(100)
+        for words in (), ("--json",):
+            with self.subTest(words), open("/dev/full", "w") as full:
+                done = subprocess.run([SOCKCTL, "--control", self.dir + "/control.sock", "top", "--interval", "100ms", *words],
+                                      stdout=full, stderr=subprocess.PIPE, text=True, timeout=sockdtest.TIMEOUT)
+                self.assertEqual((done.returncode, done.stderr),
+                                 (1, "sockctl: cannot write to standard output: No space left on device\n"))
 
     def test_json_has_names_that_stay(self):
         self.serve('handler = "helper"; helpers = 2; command = [ "/bin/cat", "-u" ];', top="workers = 1;")
