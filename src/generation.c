@@ -233,6 +233,20 @@ static void replace(struct seat *seat, const char *what, bool was_good)
         trials_begin(seat->generation);
 }
 
+/* It does not come to serve. */
+static void fail_start(struct seat *seat, const char *what)
+{
+    struct generation *g = seat->generation;
+    bool is_worker = !process_is_spawner(&seat->process);
+
+    if (is_worker && g->death[0])
+        return; /* the trials tell */
+    if (is_worker && trials_begin(g))
+        snprintf(g->death, sizeof(g->death), "%s", what);
+    else
+        g->all->hooks->on_failed(g, what, g->all->owner);
+}
+
 static void on_process_gone(struct process *process, pid_t pid, int status, bool worked)
 {
     struct seat *seat = container_of(process, struct seat, process);
@@ -240,17 +254,17 @@ static void on_process_gone(struct process *process, pid_t pid, int status, bool
     bool lasted = loop_now(g->all->loop) - process->started_ms >= SEAT_PAUSE_MAX_MS;
     bool clean = generation_is_leaving(g) && WIFEXITED(status) && WEXITSTATUS(status) == 0;
     struct log_about died = process_about(process, LOG_ID_PROCESS_DIED);
-    char how[SPAWN_STATUS_MAX], name[PROCESS_NAME_MAX], what[SPAWN_STATUS_MAX + PROCESS_NAME_MAX + 32];
+    char how[SPAWN_STATUS_MAX], name[PROCESS_NAME_MAX], what[GENERATION_DEATH_MAX];
 
-    snprintf(what, sizeof(what), "%s [pid %d] %s", process_print(name, process), (int)pid,
-             spawn_print_status(how, status));
+    snprintf(what, sizeof(what), "%s [pid %d] %s%s", process_print(name, process), (int)pid,
+             spawn_print_status(how, status), process->was_silent ? " after worker_timeout" : "");
     trouble_forget(seat);
     if (!clean)
         rearm(g->all);
     if (!clean && process_is_spawner(process))
         orphans_note(&g->all->orphans, pid);
     if (g->state == GENERATION_STARTING && !g->patient)
-        g->all->hooks->on_failed(g, what, g->all->owner);
+        fail_start(seat, what);
     else if (is_wanted(seat) && !clean)
         replace(seat, what, worked || lasted);
     else if (!clean && log_limit_take(&g->all->deaths, LOG_WARNING))

@@ -6,11 +6,12 @@
  *   STARTING -----------------------> SERVING ----------------> RETIRING ---.
  *      |   on_ready, generation_commit   |   generation_retire              |  the last process is gone:
  *      |                                 |                                  +--> on_gone, freed
- *      |   a worker died: on_failed      |   generation_drain               |
+ *      |   a process died: on_failed     |   generation_drain               |
  *      '------> RETIRING                 '--------------------> DRAINING ---'
  *
  * The first generation of a daemon is patient: there is none to fall back to, so its workers are tried again,
- * with pauses, instead of on_failed.
+ * with pauses, instead of on_failed. Of another one whose worker died, plug-ins are tried before on_failed, so
+ * that it names the one at fault.
  */
 #ifndef SOCKD_GENERATION_H
 #define SOCKD_GENERATION_H
@@ -33,6 +34,8 @@
 
 /* Living at once, the one that starts included. */
 #define GENERATIONS_MAX 4
+/* The words for the end of a process. */
+#define GENERATION_DEATH_MAX 160
 
 struct generation;
 struct shortages;
@@ -120,7 +123,10 @@ struct generation {
     struct loop_timer proof_timer;
     bool *shelved;        /* owns; by service: its workers leave it out, see trial.h */
     struct trial *trials; /* owns; by service */
-    struct roll *rolls;   /* owns; by service, see roll.h; NULL: none was ever begun */
+    char
+        death[GENERATION_DEATH_MAX]; /* of a worker: it starts, and trials look for the plug-in at fault; else
+                                         "" */
+    struct roll *rolls;              /* owns; by service, see roll.h; NULL: none was ever begun */
     uint64_t started_ms;
     time_t since; /* when it began to serve */
     struct loop_timer end_timer;

@@ -141,6 +141,7 @@ static void gone(struct process *p, int status)
     uint64_t untold = page ? stats_get(&page->log_untold) : 0;
     pid_t pid = p->pid;
 
+    p->was_silent = p->aborted;
     if (pid != getpid() && untold <= UINT32_MAX) /* more is none: a plug-in wrote over it */
         log_add_losses(untold);
     forget(p);

@@ -66,6 +66,7 @@ struct process {
     bool ready;
     bool left; /* it said that it takes nothing new */
     bool aborted;
+    bool was_silent; /* the one that is gone was ended for that */
     uint64_t started_ms;
     uint64_t asked_ms; /* the first ping since it was heard; 0: none */
 };

@@ -142,13 +142,6 @@ static void on_again(struct loop_timer *timer)
     start(container_of(timer, struct trial, timer));
 }
 
-void trials_begin(struct generation *g)
-{
-    for (size_t i = 0; i < g->conf->n_services; i++)
-        if (is_plugin(&g->conf->services[i]) && !g->shelved[i] && !g->trials[i].child.pid)
-            start(&g->trials[i]);
-}
-
 void trial_shelve(struct generation *g, size_t service, const char *why)
 {
     g->shelved[service] = true;
@@ -164,17 +157,45 @@ static bool is_any_running(const struct generation *g)
     return false;
 }
 
+bool trials_begin(struct generation *g)
+{
+    for (size_t i = 0; i < g->conf->n_services; i++)
+        if (is_plugin(&g->conf->services[i]) && !g->shelved[i] && !g->trials[i].child.pid)
+            start(&g->trials[i]);
+    return is_any_running(g);
+}
+
+/* G does not come to serve; OF: what is known more than the death of its worker. */
+static void give_up(struct generation *g, const char *of)
+{
+    char why[sizeof(g->death) + 2 * CHANNEL_TEXT_MAX];
+
+    snprintf(why, sizeof(why), "%s; %s", g->death, of);
+    g->all->hooks->on_failed(g, why, g->all->owner);
+}
+
+static bool is_about_death(const struct generation *g)
+{
+    return g->state == GENERATION_STARTING && g->death[0];
+}
+
 static void fail(struct trial *trial, int status)
 {
     struct generation *g = trial->generation;
     size_t service = service_of(trial);
-    char how[SPAWN_STATUS_MAX] = "did not come to an end within worker_timeout", why[CHANNEL_TEXT_MAX];
+    const struct service *conf = &g->conf->services[service];
+    char how[SPAWN_STATUS_MAX] = "did not come to an end within worker_timeout";
+    char why[CHANNEL_TEXT_MAX], of[sizeof(why) + 80];
 
     if (!trial->late)
         spawn_print_status(how, status);
-    snprintf(why, sizeof(why),
-             "plug-in %.100s: the process that tried it %s; the service is shelved meanwhile",
-             g->conf->services[service].plugin, how);
+    int n = snprintf(why, sizeof(why), "plug-in %.100s: the process that tried it %s", conf->plugin, how);
+    if (is_about_death(g)) {
+        snprintf(of, sizeof(of), "service %s: %s", conf->name, why);
+        give_up(g, of);
+        return;
+    }
+    snprintf(why + n, sizeof(why) - (size_t)n, "; the service is shelved meanwhile");
     if (!g->shelved[service] && loop_now(g->all->loop) - trial->well_ms > SEAT_PAUSE_MAX_MS)
         trial->failures = 0;
     trial_shelve(g, service, why);
@@ -206,7 +227,9 @@ static void end(struct trial *trial, int status)
     else
         fail(trial, status);
     /* Workers that wait for their next try need not wait any more: they do without what is shelved. */
-    if (!is_any_running(g))
+    if (!is_any_running(g) && is_about_death(g))
+        give_up(g, "each plug-in, tried alone, went well");
+    else if (!is_any_running(g))
         seats_hurry(g);
     g->all->hooks->on_change(g->all->owner);
 }

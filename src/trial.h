@@ -3,7 +3,8 @@
  * the next would, and no service would be served. So every plug-in of the configuration is tried in a child
  * that serves nobody. The service of one whose trial dies is shelved: workers leave it out, so that they
  * serve the others, its clients wait, and the trial is repeated after growing pauses until it goes well; then
- * the workers take the service up. Runs in the master, which loads nothing and hears nothing of the child but
+ * the workers take the service up. A generation with an older one to fall back to shelves nothing: it fails,
+ * and its trials are there to say why. Runs in the master, which loads nothing and hears nothing of the child but
  * its end.
  */
 #ifndef SOCKD_TRIAL_H
@@ -16,8 +17,8 @@ int trials_make(struct generation *g);
 /* Also a half-made one. */
 void trials_free(struct generation *g);
 
-/* A worker of G died before its first job. */
-void trials_begin(struct generation *g);
+/* A worker of G died before its first job. Whether any plug-in is tried now. */
+bool trials_begin(struct generation *g);
 /* G leaves: nothing is tried any more. */
 void trials_stop(struct generation *g);
 /* Whether PID was a trial of G. */

@@ -421,13 +421,20 @@ class UnusableTest(PluginTest):
             self.assertEqual(self.converse(b"new\n"), b"NEW\n")
         self.assertEqual(self.ctl("status").returncode, 0)
 
+    @staticmethod
+    def blame(how, death=None, service="echo"):
+        """What a reload says of a plug-in that ends its worker HOW."""
+        return (r"goes on serving: worker \d \[pid \d+\] %s; service %s: plug-in \S+/wild\.so: the process that tried it %s\n"
+                % (death or how, service, how))
+
     def test_G13_a_reload_with_an_init_that_fails_or_crashes_leaves_the_old_serving(self):
         conf = self.service(self.keys("wild"))
         self.start(conf, env=DIE)
         self.expect_log("reload failed", "leaves, so it is not replaced", "was silent for", DEATH)
         self.expect_core()
         for options, reason in ("error", "service echo: plug-in .*/wild.so: init failed: Transport endpoint is not connected"), \
-                               ("abort", r"was ended by signal 6"), ("exit", "exited with status 0"):
+                               ("abort", self.blame(r"was ended by signal 6 \(Aborted\)")), \
+                               ("exit", self.blame("exited with status 0")):
             done = self.reload(conf.replace("plugin =", 'plugin_options = "%s /nowhere"; plugin =' % options))
             self.assertEqual(done.returncode, 1)
             self.assertRegex(done.stdout + done.stderr, reason)
@@ -440,7 +447,43 @@ class UnusableTest(PluginTest):
         self.expect_core()
         done = self.reload(conf.replace("plugin =", 'plugin_options = "loop /nowhere"; plugin ='))
         self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, self.blame("did not come to an end within worker_timeout",
+                                                 r"was ended by signal 6 \(Aborted\) after worker_timeout"))
         self.assertEqual(self.converse(b"old\n"), b"OLD\n")
+
+    def test_G13_of_several_plug_ins_a_reload_names_the_one_at_fault(self):
+        services = """workers = 2; host = "$addr"; services: { echo: { port = $port; handler = "echo"; };
+          first: { port = $port1; %s }; second: { port = $port2; %s }; };"""
+        well = self.keys("wild")
+        self.start(services % (well, well), env=DIE)
+        self.expect_log("reload failed", "leaves, so it is not replaced", DEATH)
+        self.expect_core()
+        done = self.reload(services % (well, self.keys("wild", 'plugin_options = "abort /nowhere";')))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, self.blame(r"was ended by signal 6 \(Aborted\)", service="second"))
+        self.assertEqual(self.ctl("status").returncode, 0)
+        self.assertEqual(self.reload(services % (well, well)).returncode, 0)
+
+    def test_G13_a_reload_says_of_which_plug_ins_none_ends_its_process_when_it_is_tried_alone(self):
+        """The init of the worker ends it, and that of the trial, which finds the file, does not."""
+        path = self.write("once.c", """#include <sockd-plugin.h>
+#include <fcntl.h>
+#include <stdlib.h>
+static int init(const struct sockd_host *h, struct sockd_service *s, const char *o, void **c)
+{ (void)h; (void)s; (void)c; if (*o && open(o, O_CREAT | O_EXCL | O_WRONLY, 0600) >= 0) abort(); return 0; }
+static void handle(void *c, struct sockd_request *r) { (void)c; (void)r; }
+const struct sockd_plugin sockd_plugin = { sizeof(struct sockd_plugin), SOCKD_PLUGIN_ABI, "once", init, handle, 0 };
+""")
+        self.need("cc")
+        subprocess.run(["cc", "-shared", "-fPIC", path, "-o", self.dir + "/once.so", "-I" + os.path.join(sockdtest.ROOT, "src")],
+                       check=True)
+        conf = self.service('handler = "plugin"; plugin = "$dir/once.so";', top="workers = 1;")
+        self.start(conf, env=DIE)
+        self.expect_log("reload failed")
+        self.expect_core()
+        done = self.reload(conf.replace("plugin =", 'plugin_options = "$dir/file"; plugin ='))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stderr, r"worker 1 \[pid \d+\] was ended by signal 6 \(Aborted\); each plug-in, tried alone, went well$")
 
     def test_an_init_that_fails_at_the_start_is_degraded_and_the_others_serve(self):
         self.expect_log(" up: ")
