@@ -9,11 +9,11 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "base/log_limit.h"
+#include "control_socket.h"
 #include "log_ids.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <grp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,10 +21,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define GROUP          "sockd"
 #define LINE_WITHIN_MS 10000
 #define TAKE_WITHIN_MS 10000
-#define BACKLOG        1024
 #define PAUSE_MS       100
 
 enum client_state {
@@ -346,36 +344,15 @@ static void on_connection(struct loop_source *source, uint32_t events)
     fd_close(&fd);
 }
 
-/* For the group of those who may look; where there is none, or we may not give it away, for our own alone. */
-static int bind_control(struct control *control)
-{
-    const struct group *group = getgrnam(GROUP);
-    struct sockfile file = {
-        .path = control->path,
-        .type = SOCK_STREAM,
-        .mode = 0660,
-        .gid = group ? group->gr_gid : (gid_t)-1,
-    };
-
-    int fd = sockfile_bind(&file, &control->id);
-    if (fd == -EPERM && group) {
-        file.gid = (gid_t)-1;
-        fd = sockfile_bind(&file, &control->id);
-    }
-    return fd;
-}
-
 /* FD: one that listens already; -1: a new one is bound. */
 static int open_on(struct control *control, const char *path, int fd)
 {
     control->path = strdup(path);
     if (!control->path)
         return -ENOMEM;
-    control->fd = fd >= 0 ? fd : bind_control(control);
+    control->fd = fd >= 0 ? fd : control_socket_open(path, &control->id);
     if (control->fd < 0)
         return control->fd;
-    if (fd < 0 && listen(control->fd, BACKLOG) < 0)
-        return -errno;
     return loop_add(control->loop, &control->source, control->fd, EPOLLIN, on_connection);
 }
 
@@ -404,6 +381,29 @@ int control_open(struct loop *loop, const char *path, control_fn *on_command, vo
                  struct control **ret)
 {
     return control_adopt(loop, -1, path, (struct sockfile_id){ 0 }, on_command, owner, ret);
+}
+
+int control_renew(struct control *control)
+{
+    struct sockfile_id id;
+
+    if (!control_socket_is_gone(control->path, &control->id))
+        return 0;
+    int fd = control_socket_open(control->path, &id);
+    if (fd < 0)
+        return fd;
+    loop_timer_stop(control->loop, &control->pause);
+    loop_remove(control->loop, &control->source);
+    fd_close(&control->fd);
+    int r = loop_add(control->loop, &control->source, fd, EPOLLIN, on_connection);
+    if (r < 0) {
+        sockfile_remove(control->path, &id);
+        fd_close(&fd);
+        return r;
+    }
+    control->fd = fd;
+    control->id = id;
+    return 1;
 }
 
 void control_close(struct control *control)

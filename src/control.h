@@ -58,6 +58,11 @@ typedef void control_fn(void *owner, struct control_client *client, const struct
  */
 int control_open(struct loop *loop, const char *path, control_fn *on_command, void *owner,
                  struct control **ret);
+/*
+ * Where somebody removed the file of the socket, or put another there, it is made anew; the clients stay. 1
+ * when it was; 0 when all is as it was; -errno as at control_open.
+ */
+int control_renew(struct control *control);
 /* Ends all clients; NULL is fine. */
 void control_close(struct control *control);
 const char *control_path(const struct control *control);

@@ -17,7 +17,7 @@
 #define LOG_ID_STOPPED "08832c19f77c4058bec991de841a763b"
 /* an error of the configuration, or a warning about it. */
 #define LOG_ID_CONFIGURATION "072b1b63f844413b92037b4de775dd02"
-/* there is no control socket. */
+/* there is no control socket; or it was gone, and is made anew. */
 #define LOG_ID_NO_CONTROL "3b706b3c0dca41579578bbb077e9ae7c"
 /* a reload put a configuration to work. */
 #define LOG_ID_RELOADED "1a7564c911104e749b8eb4909195a3b3"

@@ -106,8 +106,11 @@ static void upgrade_by_signal(struct master *master)
     master_upgrade(master, NULL);
 }
 
+/* By the signal alone: sockctl came through the control socket. */
 static void reload_by_signal(struct master *master)
 {
+    if (!master->stopping)
+        master_renew_control(master);
     master_reload(master, NULL);
 }
 

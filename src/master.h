@@ -83,6 +83,8 @@ void master_upgrade(struct master *master, struct control_client *client);
 int master_start(struct master *master, struct conf *conf);
 /* No service may have the file of the control socket, as it is now. */
 void master_guard_control(struct master *master);
+/* Makes the control socket anew where its file is gone or another's, or there was none. */
+void master_renew_control(struct master *master);
 /* The first generation serves: says so to who started us. */
 void master_greet(const struct master *master, const struct generation *g);
 

@@ -17,6 +17,15 @@
 #define RELEASE_TRIES    100
 #define RELEASE_PAUSE_MS 20
 
+static void warn_no_control(const char *path, int r)
+{
+    if (r == -EADDRINUSE)
+        log_event(LOG_WARNING, LOG_ID_NO_CONTROL,
+                  "another sockd answers on the control socket %s; this one has none (see --control)", path);
+    else
+        log_event(LOG_WARNING, LOG_ID_NO_CONTROL, "no control socket %s: %s", path, strerror(-r));
+}
+
 /* The daemon serves without it too; so what goes wrong is one warning. */
 static void open_control(struct master *master)
 {
@@ -35,11 +44,8 @@ static void open_control(struct master *master)
         return;
     }
     r = control_open(&master->loop, path, master->setup->on_command, master, &master->control);
-    if (r == -EADDRINUSE)
-        log_event(LOG_WARNING, LOG_ID_NO_CONTROL,
-                  "another sockd answers on the control socket %s; this one has none (see --control)", path);
-    else if (r < 0)
-        log_event(LOG_WARNING, LOG_ID_NO_CONTROL, "no control socket %s: %s", path, strerror(-r));
+    if (r < 0)
+        warn_no_control(path, r);
 }
 
 /* The sockets of systemd. 0 or an exit status. */
@@ -140,6 +146,30 @@ void master_guard_control(struct master *master)
 {
     if (master->control)
         master->listeners.control = control_file(master->control);
+}
+
+/* The directory may have gone with the file; where we have made it ourselves, we do so again. */
+static void renew(struct master *master)
+{
+    const char *path = control_path(master->control);
+    char own[CONTROL_PATH_MAX];
+
+    if (!master->setup->control)
+        control_path_own(own, sizeof(own));
+    int r = control_renew(master->control);
+    if (r > 0)
+        log_event(LOG_NOTICE, LOG_ID_NO_CONTROL, "the control socket %s was gone; made anew", path);
+    else if (r < 0)
+        warn_no_control(path, r);
+}
+
+void master_renew_control(struct master *master)
+{
+    if (master->control)
+        renew(master);
+    else
+        open_control(master);
+    master_guard_control(master);
 }
 
 int master_start(struct master *master, struct conf *conf)

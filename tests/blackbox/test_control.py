@@ -4,6 +4,7 @@ import grp
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -354,6 +355,70 @@ class PlaceTest(ControlTest):
         self.expect_log("another sockd answers on the control socket")
         self.assertEqual(self.status()["pid"], first.pid)
         self.assertEqual(self.converse(b"x\n", port=self.port(1)), b"x\n")
+
+    def test_one_that_was_removed_is_made_anew_by_a_hangup(self):
+        daemon = self.serve(ECHO)
+        waits = self.client()
+        for _ in range(2):
+            os.unlink(daemon.control)
+            self.assertEqual(self.ctl("status").returncode, 3)
+            since = len(daemon.log)
+            daemon.signal(signal.SIGHUP)
+            daemon.wait_log(r"the control socket %s was gone; made anew$" % re.escape(daemon.control), since=since)
+            daemon.wait_log(r"\] generation \d+: ", since=since)
+            self.assertEqual(self.status()["pid"], daemon.pid)
+            self.assertEqual(stat.S_IMODE(os.stat(daemon.control).st_mode), 0o660)
+        waits.sendall(b"check\n")
+        self.assertEqual(self.answer(waits)[0], 0)
+        since = len(daemon.log)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log(r"\] generation \d+: ", since=since)
+        self.assertFalse([line for line in daemon.log[since:] if "control socket" in line])
+        self.assertEqual(self.stop(), 0)
+        self.assertFalse(os.path.exists(daemon.control))
+
+    def test_a_hangup_takes_over_no_live_one_that_is_in_its_place(self):
+        first = self.serve(ECHO)
+        os.unlink(first.control)
+        second = self.start(self.service('port = $port1; handler = "echo";'))
+        self.write("sockd.conf", self.service(ECHO))  # they share it
+        self.expect_log("another sockd answers on the control socket")
+        since = len(first.log)
+        first.signal(signal.SIGHUP)
+        first.wait_log(r"another sockd answers on the control socket %s; " % re.escape(first.control), since=since)
+        self.assertEqual(self.status()["pid"], second.pid)
+        self.assertEqual(self.stop(), 0)
+        first.signal(signal.SIGHUP)
+        first.wait_log("the control socket .* was gone; made anew")
+        self.assertEqual(self.status()["pid"], first.pid)
+
+    def test_one_that_could_not_be_made_is_made_by_a_hangup(self):
+        directory = os.path.join(self.dir, "none")
+        daemon = self.serve(ECHO, args=["--control", os.path.join(directory, "control.sock")])
+        self.expect_log("no control socket .*: No such file or directory")
+        self.expect_fd_change()
+        os.mkdir(directory)
+        since = len(daemon.log)
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log(r"\] generation \d+: ", since=since)
+        self.assertEqual(self.ctl("status", control=os.path.join(directory, "control.sock")).returncode, 0)
+
+    def test_the_directory_of_its_usual_place_is_made_anew_too(self):
+        """Of a user: root's is the system's."""
+        command = [shutil.copy(os.path.join(BUILD, "sockd"), self.dir + "/program"), "-f", self.write("sockd.conf", self.service(ECHO))]
+        if os.geteuid() == 0:
+            self.need("setpriv")
+            command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
+            os.chown(self.dir, 65534, 65534)
+        daemon = self.sockd = sockdtest.Daemon(command, self.dir, {"XDG_RUNTIME_DIR": self.dir})
+        daemon.fd_baseline = {}
+        self.daemons.append(daemon)
+        daemon.wait_log("generation 1")
+        control = os.path.join(self.dir, "sockd", "control.sock")
+        shutil.rmtree(os.path.dirname(control))
+        daemon.signal(signal.SIGHUP)
+        daemon.wait_log("was gone; made anew")
+        self.assertEqual(self.ctl("status", control=control).returncode, 0)
 
     def test_it_is_removed_at_the_end(self):
         self.serve(ECHO)
