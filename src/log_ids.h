@@ -31,7 +31,7 @@
 #define LOG_ID_UPGRADED "85c97c452fcc4f41ba4fbeba7aff67cd"
 /* an upgrade was refused, or its new generation did not start. */
 #define LOG_ID_UPGRADE_FAILED "4f65fe6f7b04427c8481f321c91384ca"
-/* a change by sockctl or a signal, the peer being who asked; with PEER. */
+/* a change by sockctl or a signal, the peer being who asked, where it is not the terminal; with PEER. */
 #define LOG_ID_CONTROL "71baf3f68a914493aac5b13a449ed41c"
 /* a change that sockctl was not permitted; with PEER. */
 #define LOG_ID_CONTROL_DENIED "f47efecb108642929170b41acf655c0c"

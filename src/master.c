@@ -158,10 +158,11 @@ static void obey_signal(struct master *master, const struct signal_row *row,
                         const struct signalfd_siginfo *info)
 {
     const struct addr sender = { .family = AF_UNIX, .uid = info->ssi_uid, .pid = (pid_t)info->ssi_pid };
+    bool typed = info->ssi_code == SI_KERNEL; /* Ctrl-C, or the terminal hung up: no process sent it */
+    struct log_about about = { .id = LOG_ID_CONTROL, .peer = typed ? NULL : &sender };
 
     if (row->change && (row->run == master_stop || log_limit_take(&master->asked, LOG_NOTICE)))
-        log_write(LOG_NOTICE, &(struct log_about){ .id = LOG_ID_CONTROL, .peer = &sender }, "%s",
-                  row->change);
+        log_write(LOG_NOTICE, &about, "%s%s", row->change, typed ? ", from the terminal" : "");
     row->run(master);
 }
 

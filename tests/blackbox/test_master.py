@@ -10,6 +10,7 @@ import time
 
 import sockdtest
 from sockdtest import SLOW, Clock, SockdTest, children, open_files, process_state
+from terminal import Terminal
 
 KILL, STOP, CONT, TERM, HUP, INT = (signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP,
                                     signal.SIGINT)
@@ -509,6 +510,17 @@ class StopTest(MasterTest):
                 self.wait_notify("^STOPPING=1$")
                 with self.assertRaises(ConnectionRefusedError):
                     self.connect()
+
+    def test_what_the_terminal_says_is_blamed_on_no_user(self):
+        """The kernel sends the signal of Ctrl-C itself: its sender would be root, and process 0."""
+        conf = self.write("sockd.conf", self.service(ECHO))
+        terminal = Terminal([os.path.join(sockdtest.BUILD, "sockd"), "-f", conf, "--control", self.dir + "/control.sock"],
+                            width=200)
+        self.addCleanup(terminal.close)
+        terminal.wait("generation 1: ")
+        terminal.type(b"\x03")
+        self.assertRegex(terminal.wait(r"\] stopped$"), r"(?m)\[\d+\] stop by SIGINT, from the terminal$")
+        self.assertEqual(terminal.end(), 0)
 
     def test_the_first_request_of_a_new_connection_is_answered_though_it_comes_after_term(self):
         while True:
