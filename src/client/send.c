@@ -18,11 +18,14 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct sending {
     struct target target;
     struct source source;
+    const char *input; /* borrows: the name of what the source reads */
+    int unread;        /* why it cannot be read, an errno; 0 */
     struct talk talk;
     struct print print;
     uint64_t sent, got, lost; /* requests, their replies, and those that did not come */
@@ -93,6 +96,20 @@ static enum source_kind kind_of_input(const struct options *o, const struct targ
     return SOURCE_FRAMES;
 }
 
+/* A descriptor that can be read, or -1 and errno. */
+static int open_file(const char *file)
+{
+    int fd = file ? open(file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO;
+    struct stat st;
+
+    if (fd < 0 || fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode))
+        return fd;
+    if (fd > STDIN_FILENO)
+        fd_close(&fd);
+    errno = EISDIR;
+    return -1;
+}
+
 static int open_input(struct sending *s, const struct options *o)
 {
     enum source_kind kind = kind_of_input(o, &s->target);
@@ -104,13 +121,13 @@ static int open_input(struct sending *s, const struct options *o)
             "datagrams have no framing; the input is a datagram a line, or with -F close one in all");
     if (o->escapes && kind != SOURCE_LINES)
         return say_misuse("-e needs messages as words or lines");
+    const char *file = o->file && strcmp(o->file, "-") != 0 ? o->file : NULL;
+    s->input = file ? file : "standard input";
     source_init(&s->source, kind, o->escapes);
     s->source.framing = &s->target.framing;
-    s->source.fd = STDIN_FILENO;
-    if (o->file && strcmp(o->file, "-") != 0)
-        s->source.fd = open(o->file, O_RDONLY | O_CLOEXEC);
+    s->source.fd = open_file(file);
     if (s->source.fd < 0) {
-        say("cannot read %s: %s", o->file, strerror(errno));
+        say("cannot read %s: %s", s->input, strerror(errno));
         return EXIT_MISUSED;
     }
     return 0;
@@ -222,8 +239,10 @@ static int work(struct sending *s)
         return n == 0 ? -ETIMEDOUT : errno == EINTR ? 0 : -errno;
     if (wait[0].revents)
         r = talk_work(&s->talk, wait[0].revents);
-    if (r == 0 && wait[1].revents)
+    if (r == 0 && wait[1].revents) {
         r = source_read(&s->source);
+        s->unread = r < 0 ? -r : 0;
+    }
     if (s->talk.n_in + s->talk.n_out != moved)
         s->since_ns = clock_ns();
     return r;
@@ -267,6 +286,15 @@ static int judge_end(struct sending *s)
     return EXIT_REFUSED;
 }
 
+static int say_failure(const struct sending *s, int error)
+{
+    if (s->unread)
+        say("cannot read %s: %s", s->input, strerror(s->unread));
+    else
+        say("cannot go on: %s", strerror(-error));
+    return EXIT_REFUSED;
+}
+
 static int converse(struct sending *s)
 {
     int status, r;
@@ -288,8 +316,7 @@ static int converse(struct sending *s)
                 return status;
             s->lost++;
         } else if (r < 0) {
-            say("cannot go on: %s", strerror(-r));
-            return EXIT_REFUSED;
+            return say_failure(s, r);
         }
     }
 }

@@ -268,6 +268,17 @@ class SendTest(ClientTest):
         self.serve_with(serve)
         self.assert_refused(self.ask("send", "hello"), "after 0 of 1 replies: Connection reset by peer")
 
+    def test_an_input_that_cannot_be_read_is_named(self):
+        self.assert_refused(self.ask("send", "-f", "none"), "cannot read none: No such file or directory", status=2)
+        self.assert_refused(self.ask("send", "-f", self.dir), "cannot read %s: Is a directory" % self.dir, status=2)
+        directory = os.open(self.dir, os.O_RDONLY)
+        done = subprocess.run([SOCKCTL, "-H", self.addr, "-p", str(self.port()), "send"], stdin=directory, capture_output=True,
+                              text=True, timeout=TIMEOUT)
+        os.close(directory)
+        self.assert_refused(done, "cannot read standard input: Is a directory", status=2)
+        self.serve_with(echo)
+        self.assert_refused(self.ask("send", "-f", "/proc/self/mem"), "cannot read /proc/self/mem: Input/output error")
+
     def test_an_address_where_nobody_listens_is_one_line(self):
         self.assert_refused(self.ask("send", "a"), "cannot connect to %s port %d: Connection refused; is sockd "
                             "running" % (re.escape(self.addr), self.port()))
