@@ -137,6 +137,8 @@ int target_init(struct target *ret, const struct options *o)
         return say_misuse("-U cannot stand with -H or -p");
     if (o->host && !o->host[0])
         return say_misuse("-H needs HOST, and it is empty");
+    if (o->host && o->host[0] == '[')
+        return say_misuse("\"%s\" is no host; write an IPv6 address without brackets", o->host);
     if (o->path && !o->path[0])
         return say_misuse("-U needs PATH, and it is empty");
     if (o->ipv4 && o->ipv6)

@@ -289,6 +289,8 @@ class SendTest(ClientTest):
 
     def test_a_name_or_a_port_that_is_not_there_is_one_line(self):
         self.assert_refused(self.sockctl("-p", "no-such-port", "send", "a"), "there is no port named no-such-port")
+        self.assert_refused(self.sockctl("-H", "[::1]", "-p", "7", "send", "a"),
+                            r'"\[::1\]" is no host; write an IPv6 address without brackets', status=2)
         self.assert_refused(self.sockctl("-4", "-H", "::1", "-p", "7", "send", "a"), "cannot find ::1: ")
 
     def test_ipv6(self):
