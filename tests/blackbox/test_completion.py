@@ -1,6 +1,8 @@
 """What bash completes for sockctl, in a real bash with the file that is installed."""
 import os
+import pty
 import re
+import select
 import subprocess
 
 import sockdtest
@@ -73,6 +75,29 @@ class CompletionTest(SockdTest):
         self.assertEqual(self.complete("--framing", "=", "nets"), ["netstring"])
         self.assertIn("line", self.complete("send", "--framing", "="))
         self.assertEqual(self.complete("-qF", "nets"), ["netstring"])
+
+    def type(self, keys):
+        """The words of a command that is typed with KEYS into a bash at a terminal."""
+        ours, theirs = pty.openpty()
+        env = dict(os.environ, PATH=BUILD + ":" + os.environ["PATH"], TERM="dumb", PS1="")
+        bash = subprocess.Popen(["/bin/bash", "--norc", "--noprofile", "-i"], stdin=theirs, stdout=theirs, stderr=theirs, env=env,
+                                cwd=self.dir, start_new_session=True)
+        os.close(theirs)
+        os.write(ours, b"source %s; typed() { printf '<%%s>' \"$@\" END; }; complete -F _sockctl typed\ntyped %s\n"
+                 % (os.path.join(ROOT, "etc/sockctl.bash-completion").encode(), keys))
+        said = b""
+        while b"<END>" not in said and select.select([ours], [], [], sockdtest.TIMEOUT)[0]:
+            said += os.read(ours, 4096)
+        os.close(ours)
+        bash.wait(sockdtest.TIMEOUT)
+        return re.findall(r"<([^<>%]*)>", said.decode())[:-1]  # and not its echo
+
+    def test_a_framing_that_is_no_word_yet_is_left_open(self):
+        self.assertEqual(self.complete("-F", "len"), ["length:"])
+        self.assertEqual(self.complete("-F", "length", ":"), [])
+        self.assertLessEqual({"line", "delimiter:", "fixed:", "content-length"}, set(self.complete("-F", "")))
+        self.assertEqual(self.type(b"-F len\tu8 sen\thello"), ["-F", "length:u8", "send", "hello"])
+        self.assertEqual(self.type(b"--framing=fi\t3 -F nets\tsend"), ["--framing=fixed:3", "-F", "netstring", "send"])
 
     def test_the_value_of_an_option_is_no_command(self):
         for words in (["--framing", "=", "line"], ["-qF", "line"], ["-Fline"], ["-F", "length", ":", "u32be"],
