@@ -21,60 +21,20 @@
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 struct options {
+    int log_level; /* -1: not said */
     const char *file, *control;
-    int log_level;        /* -1: not said */
     struct oneliner line; /* in place of a file */
     bool check, show, single_process, version, help;
     struct upgrade_program program;
     int upgrade_fd, check_fd; /* what another sockd says to this one; -1 */
 };
-
-enum long_option {
-    OPTION_SINGLE = 256,
-    OPTION_CONTROL,
-    OPTION_LOG_LEVEL,
-    OPTION_HELPERS,
-    OPTION_PROGRAM,
-    OPTION_VERSION,
-    OPTION_HELP,
-};
-
-/* Each option: how it is read, and its line of --help. */
-static const struct option_row {
-    struct option option;
-    char letter; /* 0: none */
-    const char *argument, *help;
-} rows[] = {
-    { { "config", required_argument, NULL, 'f' }, 'f', " FILE", "the configuration (" CONF_FILE ")" },
-    { { "check", no_argument, NULL, 't' }, 't', "", "read and check the configuration, and end" },
-    { { "show-config", no_argument, NULL, 'T' }, 'T', "", "print the effective configuration, and end" },
-    { { "single-process", no_argument, NULL, OPTION_SINGLE },
-      0,
-      "",
-      "serve inside the master, for a debugger" },
-    { { "control", required_argument, NULL, OPTION_CONTROL }, 0, " PATH", "the control socket" },
-    { { "log-level", required_argument, NULL, OPTION_LOG_LEVEL },
-      0,
-      " LEVEL",
-      "debug, info, notice, warning or error" },
-    { { "port", required_argument, NULL, 'p' },
-      'p',
-      " PORT",
-      "serve a command, given behind --, on this port" },
-    { { "host", required_argument, NULL, 'H' }, 'H', " HOST", "the address for it (localhost)" },
-    { { "framing", required_argument, NULL, 'F' }, 'F', " FRAMING", "the framing for it (line)" },
-    { { "helpers", required_argument, NULL, OPTION_HELPERS }, 0, " N", "so many processes of it (1)" },
-    { { "program", no_argument, NULL, OPTION_PROGRAM }, 0, "", "a process of it for each connection" },
-    { { "version", no_argument, NULL, OPTION_VERSION }, 0, "", "print the version, and end" },
-    { { "help", no_argument, NULL, OPTION_HELP }, 0, "", "print this, and end" },
-};
-#define ROWS (sizeof(rows) / sizeof(rows[0]))
 
 static int misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static int misuse(const char *format, ...)
@@ -99,51 +59,53 @@ static int set_level(struct options *o, const char *word)
     return 0;
 }
 
+/* An option, and all that is known of it. */
+struct row {
+    int key; /* its letter, or a number over 255 where there is none */
+    const char *name;
+    const char *argument; /* NULL: takes none */
+    const char *help;
+    /* One of these says where the value goes. */
+    size_t text, flag;                                /* a const char * or a bool in struct options */
+    int (*set)(struct options *o, const char *value); /* 0, or an exit status after saying why */
+};
+
+#define TEXT(member) .text = offsetof(struct options, member)
+#define FLAG(member) .flag = offsetof(struct options, member)
+
+/* clang-format off */
+static const struct row rows[] = {
+    { 'f', "config", "FILE", "the configuration (" CONF_FILE ")", TEXT(file) },
+    { 't', "check", NULL, "read and check the configuration, and end", FLAG(check) },
+    { 'T', "show-config", NULL, "print the effective configuration, and end", FLAG(show) },
+    { 256, "single-process", NULL, "serve inside the master, for a debugger", FLAG(single_process) },
+    { 257, "control", "PATH", "the control socket", TEXT(control) },
+    { 258, "log-level", "LEVEL", "debug, info, notice, warning or error", .set = set_level },
+    { 'p', "port", "PORT", "serve a command, given behind --, on this port", TEXT(line.port) },
+    { 'H', "host", "HOST", "the address for it (localhost)", TEXT(line.host) },
+    { 'F', "framing", "FRAMING", "the framing for it (line)", TEXT(line.framing) },
+    { 259, "helpers", "N", "so many processes of it (1)", TEXT(line.helpers) },
+    { 260, "program", NULL, "a process of it for each connection", FLAG(line.program) },
+    { 261, "version", NULL, "print the version, and end", FLAG(version) },
+    { 262, "help", NULL, "print this, and end", FLAG(help) },
+};
+/* clang-format on */
+#define ROWS (sizeof(rows) / sizeof(rows[0]))
+
 /* 0 or an exit status. */
-static int set_option(struct options *o, int option, const char *argument)
+static int take(struct options *o, int key, const char *value)
 {
-    switch (option) {
-    case 'f':
-        o->file = argument;
-        return 0;
-    case 't':
-        o->check = true;
-        return 0;
-    case 'T':
-        o->show = true;
-        return 0;
-    case OPTION_SINGLE:
-        o->single_process = true;
-        return 0;
-    case OPTION_CONTROL:
-        o->control = argument;
-        return 0;
-    case OPTION_LOG_LEVEL:
-        return set_level(o, argument);
-    case 'p':
-        o->line.port = argument;
-        return 0;
-    case 'H':
-        o->line.host = argument;
-        return 0;
-    case 'F':
-        o->line.framing = argument;
-        return 0;
-    case OPTION_HELPERS:
-        o->line.helpers = argument;
-        return 0;
-    case OPTION_PROGRAM:
-        o->line.program = true;
-        return 0;
-    case OPTION_VERSION:
-        o->version = true;
-        return 0;
-    case OPTION_HELP:
-        o->help = true;
-        return 0;
-    default:
-        return EX_USAGE;
-    }
+    const struct row *row = rows;
+
+    while (row->key != key)
+        row++;
+    if (row->set)
+        return row->set(o, value);
+    if (row->text)
+        memcpy((char *)o + row->text, &value, sizeof(value));
+    else
+        *(bool *)((char *)o + row->flag) = true;
+    return 0;
 }
 
 /* 0 or an exit status. */
@@ -185,8 +147,8 @@ static int complain(int result, const char *word)
     if (result == ':')
         return misuse("%s needs an argument", word);
     for (size_t i = 0; i < ROWS; i++) {
-        names[i] = rows[i].option.name;
-        if (optopt && rows[i].option.val == optopt)
+        names[i] = rows[i].name;
+        if (optopt && rows[i].key == optopt)
             return misuse("--%s takes no argument", names[i]);
     }
     if (optopt)
@@ -197,19 +159,39 @@ static int complain(int result, const char *word)
                 : misuse("there is no option %s", name);
 }
 
+/* What getopt wants: the plus ends the options at the first word, and the colon tells a missing argument from an
+ * unknown option. */
+static void fill_getopt(struct option longs[ROWS + 1], char shorts[2 * ROWS + 3])
+{
+    *shorts++ = '+';
+    *shorts++ = ':';
+    for (size_t i = 0; i < ROWS; i++) {
+        int argument = rows[i].argument ? required_argument : no_argument;
+
+        longs[i] = (struct option){ rows[i].name, argument, NULL, rows[i].key };
+        if (rows[i].key > 255)
+            continue;
+        *shorts++ = (char)rows[i].key;
+        if (rows[i].argument)
+            *shorts++ = ':';
+    }
+    longs[ROWS] = (struct option){ 0 };
+    *shorts = '\0';
+}
+
 /* 0 or an exit status, with what is wrong told in one line. */
 static int read_options(int argc, char **argv, struct options *o)
 {
-    struct option longs[ROWS + 1] = { 0 };
-    int option;
+    struct option longs[ROWS + 1];
+    char shorts[2 * ROWS + 3];
+    int key;
 
-    for (size_t i = 0; i < ROWS; i++)
-        longs[i] = rows[i].option;
+    fill_getopt(longs, shorts);
     opterr = 0;
-    while ((option = getopt_long(argc, argv, "+:f:tTp:H:F:", longs, NULL)) != -1) {
-        if (option == ':' || option == '?')
-            return complain(option, argv[optind - 1]);
-        int status = set_option(o, option, optarg);
+    while ((key = getopt_long(argc, argv, shorts, longs, NULL)) != -1) {
+        if (key == ':' || key == '?')
+            return complain(key, argv[optind - 1]);
+        int status = take(o, key, optarg);
         if (status)
             return status;
     }
@@ -231,11 +213,13 @@ static int print_help(void)
 {
     printf("usage: sockd [OPTION...]\n");
     for (size_t i = 0; i < ROWS; i++) {
-        char text[48], letter[4] = "  ";
-        if (rows[i].letter)
-            snprintf(letter, sizeof(letter), "-%c", rows[i].letter);
-        snprintf(text, sizeof(text), "--%s%s", rows[i].option.name, rows[i].argument);
-        printf("  %s%s %-22s %s\n", letter, rows[i].letter ? "," : " ", text, rows[i].help);
+        const struct row *row = &rows[i];
+        char text[48], letter[8] = "   ";
+
+        if (row->key < 256)
+            snprintf(letter, sizeof(letter), "-%c,", row->key);
+        snprintf(text, sizeof(text), "--%s %s", row->name, row->argument ? row->argument : "");
+        printf("  %s %-22s %s\n", letter, text, row->help);
     }
     return flush_output();
 }

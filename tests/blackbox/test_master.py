@@ -2,6 +2,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -116,6 +117,17 @@ class StartTest(MasterTest):
         self.assertEqual(done.returncode, 0)
         for option in ("--config", "--check", "--show-config", "--single-process", "--control", "--log-level", "--version"):
             self.assertIn(option, done.stdout)
+
+    def test_each_option_of_the_help_is_understood_by_its_letter_and_its_name(self):
+        _, *rows = self.run_sockd("--help").stdout.splitlines()
+        found = [re.match(r"  (?:(-\w), |    )(--[a-z-]+)( [A-Z]+)?", row).groups() for row in rows]
+        for letter, name, argument in found:
+            for option in filter(None, (letter, name)):
+                with self.subTest(option):
+                    if argument:
+                        self.assertEqual(self.run_sockd(option).stderr, "sockd: %s needs an argument (see sockd --help)\n" % option)
+                    else:
+                        self.assertIn("there is no option --nonsense", self.run_sockd(option, "--nonsense").stderr)
 
     def test_a_bad_configuration_is_78_with_every_error(self):
         path = self.write("bad.conf", 'services: { a: { port = "x y"; framing = "lin"; handler = "echo"; }; };\n')
