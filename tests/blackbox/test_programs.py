@@ -640,6 +640,16 @@ class OneLiner(ProgramTest):
         self.assertEqual(self.converse(b"hello\nyou\n"), b"HELLO\nYOU\n")
         self.assertRegex(daemon.log[0], r"\(line\); try: sockctl -H \S+ -p \d+ send hello$")
 
+    def test_the_line_that_says_how_to_reach_it_is_all_of_standard_output(self):
+        """What the log has to say before, as here of a control socket, is on standard error."""
+        self.expect_log("no control socket")
+        out = os.path.join(self.dir, "out")
+        self.one_liner("--control", self.dir + "/none/control.sock", "--", "cat", before=["sh", "-c", 'exec "$@" >%s' % out, "sh"])
+        self.wait_log("no control socket")
+        self.assertEqual(self.stop(), 0)
+        with open(out) as f:
+            self.assertRegex(f.read(), r"\Alistening on \S+ \(line\); try: sockctl .*\n\Z")
+
     def test_few_descriptors_are_no_word_about_a_limit_that_nobody_wrote(self):
         self.need("prlimit")
         daemon = self.one_liner("--", "cat", before=["prlimit", "--nofile=1000:1000"])
