@@ -117,7 +117,7 @@ static int check_options(const struct options *o)
         return misuse("\"%s\" is too much", line->command[0]);
     if (line->port && !line->command)
         return misuse("--port needs a command: sockd -p %s -- COMMAND", line->port);
-    if (line->port && (o->file || o->check))
+    if (line->port && o->file)
         return misuse("--port is in place of a configuration");
     if (!line->port && (line->host || line->framing || line->helpers || line->program))
         return misuse("--host, --framing, --helpers and --program belong to --port");
@@ -235,6 +235,12 @@ static int load(const struct options *o, struct complaints *complaints, struct c
     return o->file ? conf_load(o->file, complaints, ret) : oneliner_load(&o->line, complaints, ret);
 }
 
+/* What was to be loaded has an error. */
+static int exit_of_fault(const struct options *o)
+{
+    return o->line.port ? EX_USAGE : EX_CONFIG;
+}
+
 /* --check and --show-config: nothing is opened, bound or changed. The first tries plug-ins too. */
 static int print_configuration(const struct options *o)
 {
@@ -248,11 +254,11 @@ static int print_configuration(const struct options *o)
     print_complaints(&complaints);
     complaints_done(&complaints);
     if (r < 0)
-        return EX_CONFIG;
+        return exit_of_fault(o);
     if (o->show)
         conf_show(conf, CONF_WHOLE, stdout);
     else
-        printf("%s: well\n", o->file);
+        printf("%s: well\n", o->file ? o->file : "command line");
     conf_unref(conf);
     return flush_output();
 }
@@ -283,7 +289,7 @@ static int serve(const struct options *o, struct sd *sd, const struct upgrade_st
     complaints_done(&complaints);
     if (r < 0) {
         free(greeting);
-        return o->line.port ? EX_USAGE : EX_CONFIG;
+        return exit_of_fault(o);
     }
     if (conf)
         log_set_level(o->log_level >= 0 ? o->log_level : conf->log_level);

@@ -663,6 +663,19 @@ class OneLiner(ProgramTest):
             self.assertEqual(done.returncode, 64, args)
             self.assertEqual(done.stderr.count("\n"), 1, args)
 
+    def test_it_is_checked_and_shown_as_a_file_is(self):
+        line = ["-p", str(self.port()), "-H", self.addr, "--helpers", "2", "--", "cat", "-u"]
+        done = self.run_sockd("-t", *line)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "command line: well\n", ""))
+        done = self.run_sockd("-T", *line)
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.start(done.stdout.replace("$", "$$"))
+        self.assertEqual(self.converse(b"hello\n"), b"hello\n")
+        for option in "-t", "-T":
+            done = self.run_sockd(option, "-p", "99999", "--", "cat")
+            self.assertEqual((done.returncode, done.stdout), (64, ""))
+            self.assertEqual(done.stderr, "sockd: command line: port: 99999 is no port; ports are 1 to 65535\n")
+
     def test_what_is_wrong_with_a_command_line_is_told_without_the_file_it_stands_for(self):
         self.write("plain.sh", "#!/bin/sh\n")
         for args, said in ((["-p", "99999", "--", "cat"], r"command line: port: 99999 is no port; ports are 1 to 65535"),
