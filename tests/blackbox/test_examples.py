@@ -1,10 +1,13 @@
 """The services of etc/examples, each with its real counterpart: Postfix, curl, Chromium, clangd, and a client
 of JSON-RPC."""
+import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
+import unittest
 
 import png
 import sockdtest
@@ -12,6 +15,22 @@ from postfix import Postfix
 from sockdtest import ROOT, TIMEOUT, SockdTest
 
 EXAMPLES = os.path.join(ROOT, "etc", "examples")
+
+
+class PortTest(unittest.TestCase):
+    def test_what_is_shipped_may_serve_beside_each_other(self):
+        """Every example and all that /etc/sockd.conf has to be uncommented: no port is there twice, and a file speaks of no
+        port but its own."""
+        with open(os.path.join(ROOT, "etc", "sockd.conf")) as f:
+            taken = re.findall(r"(?m)^ *#? *port = (\d+);", f.read())
+        self.assertGreater(len(taken), 4)
+        for path in glob.glob(os.path.join(EXAMPLES, "*", "*.conf")):
+            with open(path) as f:
+                text = f.read()
+            own, = re.findall(r"(?m)^port = (\d+);", text)
+            self.assertEqual(set(re.findall(r"\b50\d{3}\b", text)), {own}, path)
+            taken.append(own)
+        self.assertEqual(sorted(taken), sorted(set(taken)))
 
 
 class ExampleTest(SockdTest):

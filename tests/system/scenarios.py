@@ -240,11 +240,11 @@ def try_board():
     with open(EXAMPLES + "board/board.conf") as f:
         requests = re.findall(r"^#   (\{.*\})$", f.read(), re.M)
     check(len(requests) == 2, requests)
-    subscriber = connect(("localhost", 50014))
+    subscriber = connect(("localhost", 50016))
     subscriber.sendall(requests[0].encode() + b"\n")
     heard = subscriber.makefile()
     check('"id":1' in heard.readline().replace(" ", ""))
-    check('"id":2' in run("sockctl", "-p", "50014", "send", requests[1]).replace(" ", ""))
+    check('"id":2' in run("sockctl", "-p", "50016", "send", requests[1]).replace(" ", ""))
     check("open" in heard.readline())
 
 
