@@ -276,6 +276,18 @@ class OnceTest(TopTest):
         done = self.ctl("top", "--interval", "100ms")
         self.assertEqual(len(re.findall(r"(?m)^s\d\d\d", done.stdout)), 200)
 
+    def test_the_processes_are_those_of_the_newest_generation_and_older_ones_are_counted(self):
+        self.serve('handler = "program"; command = [ "/bin/cat" ];', top="workers = 2;")
+        client = self.connect()
+        client.sendall(b"x\n")
+        self.assertEqual(self.receive(client, 2), b"x\n")
+        self.assertEqual(self.reload().returncode, 0)
+        self.assertRegex(self.ctl("top", "--interval", "100ms").stdout, r"(?m)^sockd .*, generation 2 \(1 older leaves\), up ")
+        listed = {p["pid"] for p in json.loads(self.ctl("top", "--json", "--interval", "100ms").stdout)["processes"]}
+        workers = json.loads(self.ctl("workers", "--json").stdout)["workers"]
+        self.assertEqual(listed, {w["pid"] for w in workers if w["generation"] == 2} | {self.sockd.pid})
+        self.assertIn(1, {w["generation"] for w in workers})
+
     def test_a_full_disk_is_told_however_long_the_picture(self):
         self.many(100)
         for words in (), ("--json",):
