@@ -49,8 +49,7 @@ static char *check_text(const struct complaints *c, const char *file)
 
     if (!out)
         return NULL;
-    for (const struct complaint *it = c->first; it; it = it->next)
-        fprintf(out, "%s%s\n", complaint_is_fatal(it) ? "" : "warning: ", it->text);
+    complaints_print(c, "", out);
     if (c->n_fatal == 0)
         fprintf(out, "%s: well\n", file);
     return text_close(out, &text);

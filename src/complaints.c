@@ -34,6 +34,12 @@ void complaints_log(const struct complaints *c)
         log_event(it->level, LOG_ID_CONFIGURATION, "%s", it->text);
 }
 
+void complaints_print(const struct complaints *c, const char *prefix, FILE *out)
+{
+    for (const struct complaint *it = c->first; it; it = it->next)
+        fprintf(out, "%s%s%s\n", prefix, it->level == LOG_WARNING ? "warning: " : "", it->text);
+}
+
 static int level_of(bool fatal)
 {
     return fatal ? LOG_ERR : LOG_WARNING;

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <syslog.h>
 
 struct complaint {
@@ -36,6 +37,9 @@ void complaints_done(struct complaints *c);
 
 /* Logs each, as urgent as it is. */
 void complaints_log(const struct complaints *c);
+
+/* Prints each on a line of its own, led by PREFIX, and by "warning: " where it is one. */
+void complaints_print(const struct complaints *c, const char *prefix, FILE *out);
 
 /* Bytes of a stranger in the text must have gone through text_escape(). Without memory it is counted, but
  * lost. */

@@ -63,8 +63,7 @@ static char *full_text(const char *message, const struct complaints *c)
     if (!out)
         return NULL;
     fprintf(out, "%s\n", message);
-    for (const struct complaint *it = c->first; it; it = it->next)
-        fprintf(out, "%s\n", it->text);
+    complaints_print(c, "", out);
     return text_close(out, &text);
 }
 

@@ -224,12 +224,6 @@ static int print_help(void)
     return flush_output();
 }
 
-static void print_complaints(const struct complaints *c)
-{
-    for (const struct complaint *it = c->first; it; it = it->next)
-        fprintf(stderr, "sockd: %s%s\n", complaint_is_fatal(it) ? "" : "warning: ", it->text);
-}
-
 static int load(const struct options *o, struct complaints *complaints, struct conf **ret)
 {
     return o->file ? conf_load(o->file, complaints, ret) : oneliner_load(&o->line, complaints, ret);
@@ -251,7 +245,7 @@ static int print_configuration(const struct options *o)
         conf_check_plugin = plugin_trial;
     complaints_init(&complaints);
     int r = load(o, &complaints, &conf);
-    print_complaints(&complaints);
+    complaints_print(&complaints, "sockd: ", stderr);
     complaints_done(&complaints);
     if (r < 0)
         return exit_of_fault(o);

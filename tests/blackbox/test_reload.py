@@ -78,6 +78,17 @@ class CommitTest(ReloadTest):
         self.assertEqual((status["generation"], status["last_reload"]["ok"]), (2, True))
         self.assertIn("max_request", status["last_reload"]["message"])
 
+    def test_what_a_reload_complains_of_is_told_as_what_it_is(self):
+        self.serve(ECHO)
+        amplifier = 'handler = "echo"; transport = "udp"; max_reply_ratio = 0;'
+        self.expect_log("amplifier")
+        done = self.reload(self.service(amplifier))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"\Ageneration 2: .*\nwarning: .*max_reply_ratio.*amplifier.*\n\Z")
+        self.expect_log("reload failed", "max_request")
+        done = self.reload(self.service(amplifier + ' max_request = "much";'))
+        self.assertRegex(done.stderr, r"\Areload failed, .*: 1 error\n(?!warning).*max_request: .*\nwarning: .*amplifier.*\n\Z")
+
     def test_hup_is_the_same_as_sockctl_reload(self):
         self.serve(ECHO)
         self.expect_fd_change()
