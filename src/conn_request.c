@@ -127,11 +127,14 @@ static int apologise(struct conn *conn, enum frame_end end)
     return text->data ? send_message(conn, end, text->data, text->len) : -ENOENT;
 }
 
+/* A connection that ends of it says so in its last line. */
 static void fail_request(struct conn *conn, enum request_failure why)
 {
     served_count_failure(conn->served, why);
-    if (apologise(conn, conn->request_end) < 0)
+    if (apologise(conn, conn->request_end) < 0 && !conn->closing)
         conn_begin_closing(conn, CONN_END_HANDLER + (enum conn_end)why);
+    else
+        served_tell_failure(conn->served, &conn->request, why);
     finish_request(conn);
 }
 

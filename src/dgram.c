@@ -65,6 +65,7 @@ static void on_fail(struct request *request, enum request_failure why)
     struct dgram_request *r = container_of(request, struct dgram_request, request);
 
     served_count_failure(r->dgram->served, why);
+    served_tell_failure(r->dgram->served, request, why);
     finish(r);
 }
 

@@ -177,17 +177,32 @@ void served_free(struct served *served)
     free(served);
 }
 
+/* How each failure is counted, and told where who found it has not. */
+static const struct failure_row {
+    size_t counter;    /* in struct stats_service */
+    const char *words; /* NULL: it is logged already, with more than is known here */
+} failure_rows[] = {
+#define COUNTER(c) offsetof(struct stats_service, c)
+    [REQUEST_FAILED_HANDLER] = { COUNTER(failed_handler), NULL },
+    [REQUEST_FAILED_REPLY] = { COUNTER(failed_reply), NULL },
+    [REQUEST_FAILED_TIMEOUT] = { COUNTER(failed_timeout), "handler_timeout passed" },
+    [REQUEST_FAILED_QUEUE] = { COUNTER(failed_queue), "helper_queue is full" },
+    [REQUEST_FAILED_QUEUE_TIMEOUT] = { COUNTER(failed_queue_timeout), "queue_timeout passed" },
+#undef COUNTER
+};
+
 void served_count_failure(struct served *served, enum request_failure why)
 {
-    stats_number *counters[] = {
-        [REQUEST_FAILED_HANDLER] = &served->stats->failed_handler,
-        [REQUEST_FAILED_REPLY] = &served->stats->failed_reply,
-        [REQUEST_FAILED_TIMEOUT] = &served->stats->failed_timeout,
-        [REQUEST_FAILED_QUEUE] = &served->stats->failed_queue,
-        [REQUEST_FAILED_QUEUE_TIMEOUT] = &served->stats->failed_queue_timeout,
-    };
+    stats_add((stats_number *)(void *)((char *)served->stats + failure_rows[why].counter), 1);
+}
 
-    stats_add(counters[why], 1);
+void served_tell_failure(struct served *served, const struct request *request, enum request_failure why)
+{
+    const char *words = failure_rows[why].words;
+
+    if (words)
+        served_log(served, SERVICE_LOG_ERRORS, LOG_ID_REQUEST_FAILED, request->peer,
+                   "a request of %zu bytes failed: %s", request->len, words);
 }
 
 void served_time(struct served *served, uint64_t since_us)

@@ -137,6 +137,8 @@ void served_free(struct served *served);
 
 /* Counts a request that cannot be answered by its reason. */
 void served_count_failure(struct served *served, enum request_failure why);
+/* Logs that it failed, and why, unless WHY is one that was logged where it was found. */
+void served_tell_failure(struct served *served, const struct request *request, enum request_failure why);
 
 /* A request that the handler held is over; it was held since then (loop_now_us). */
 void served_time(struct served *served, uint64_t since_us);

@@ -66,6 +66,8 @@ for line in sys.stdin.buffer:
 """ % sys.executable
 
 ENDED = r"helper \d+ \[pid \d+\] .*(replaced at once|next try in)|degraded: helper \d+ "
+# The line about a request of so many bytes, with its client and the cause.
+FAILED = r"echo: 127\.[0-9.]+:\d+: a request of %d bytes failed: %s$"
 
 
 class HelpersTest(SockdTest):
@@ -97,6 +99,9 @@ class HelpersTest(SockdTest):
     def release(self, client):
         with open(self.dir + "/gate", "w"):
             self.assertEqual(client.recv(1000), b"until %s/gate\n" % self.dir.encode())
+
+    def failures(self):
+        return [line for line in self.sockd.log if "a request of" in line]
 
     # What a helper is.
 
@@ -233,6 +238,7 @@ while length := b"".join(iter(lambda: data.read(1), b":")):
         waiting = [self.ask(b"a", end=False), self.ask(b"b", end=False)]
         self.wait_counter("queue", 2)
         self.assertEqual(self.ask(b"c"), b"full\n")
+        self.wait_log(FAILED % (1, "helper_queue is full"))
         self.assertEqual(self.counter("failed_queue"), 1)
         self.release(first)
         self.assertEqual([client.recv(100) for client in waiting], [b"A\n", b"B\n"])
@@ -257,7 +263,8 @@ while length := b"".join(iter(lambda: data.read(1), b":")):
     def test_queue_timeout_ends_that_request_alone(self):
         self.serve_helper(ACTOR, 'queue_timeout = "100ms"; error_reply = "waited"; helper_pipeline = 1;')
         first = self.occupy()
-        self.assertEqual(self.ask(b"a"), b"waited\n")
+        self.assertEqual(self.ask(b"abc"), b"waited\n")
+        self.wait_log(FAILED % (3, "queue_timeout passed"))
         self.assertEqual(self.counter("failed_queue_timeout"), 1)
         self.release(first)
         self.assertEqual(self.ask(b"b"), b"B\n")
@@ -267,6 +274,7 @@ while length := b"".join(iter(lambda: data.read(1), b":")):
         first = self.occupy()
         behind = [self.ask(b"%d" % n, end=False) for n in range(3)]
         self.assertEqual([client.recv(100) for client in behind], [b"waited\n"] * 3)
+        self.wait_for(lambda: len(self.failures()) == 3, what="a line for each")
         self.assertEqual(self.counter("failed_queue_timeout"), 3)
         self.release(first)
         self.assertEqual(self.ask(b"b"), b"B\n")
@@ -286,6 +294,7 @@ while length := b"".join(iter(lambda: data.read(1), b":")):
         pid = self.helpers()[0]
         self.assertEqual(self.ask(b"never"), b"late\n")
         self.wait_log(r"helper 1 \[pid %d\] did not reply within handler_timeout and was ended; replaced at once" % pid)
+        self.wait_log(FAILED % (5, "handler_timeout passed"))
         self.assertEqual(self.ask(b"y"), b"Y\n")
         self.assertNotIn(pid, self.helpers())
         self.assertEqual(self.counter("failed_timeout"), 1)
@@ -437,6 +446,23 @@ done
         self.expect_log(ENDED)
         self.serve_helper(ACTOR)
         self.assertEqual(self.converse(b"x\nexit 1\nnever seen\n"), b"X\n")
+
+    def test_a_failure_that_is_logged_already_is_not_logged_again(self):
+        self.expect_log(ENDED)
+        deaf = self.write("deaf", "#!/bin/sh\nexec sleep 1000\n", 0o755)
+        self.serve_helper(ACTOR, 'error_reply = "sorry";')
+        self.assertEqual(self.ask(b"exit 1"), b"sorry\n")
+        self.wait_log("helper 1 .* exited with status 1; replaced at once")
+        self.reload_to('handler = "helper"; command = "%s"; queue_timeout = "100ms";' % deaf, top="workers = 1;")
+        self.assertEqual(self.ask(b"a"), b"")
+        self.wait_log("closed: queue_timeout: no helper was free; ")
+        self.assertEqual(self.failures(), [])
+
+    def test_a_datagram_that_fails_is_logged(self):
+        self.serve_helper("#!/bin/sh\nexec sleep 1000\n", 'transport = "udp"; queue_timeout = "100ms";')
+        self.udp().send(b"ab")
+        self.wait_log(FAILED % (2, "queue_timeout passed"))
+        self.assertEqual(self.counter("failed_queue_timeout"), 1)
 
     def test_G2_a_late_reply_never_reaches_the_next_client(self):
         self.expect_log(ENDED, "helpers? .*busy", "no helper works for")  # where it takes 5 s

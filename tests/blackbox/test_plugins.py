@@ -257,6 +257,7 @@ class LateTest(PluginTest):
         self.serve(self.keys("late", 'handler_timeout = "100ms"; error_reply = "sorry";'))
         client = self.connect()
         self.assertEqual(self.ask(client, b"60000 x"), b"sorry")
+        self.wait_log(r"127\.[0-9.]+:\d+: a request of 7 bytes failed: handler_timeout passed$")
         self.wait_log("echo: late: forgets one")
         self.assertEqual(self.ask(client, b"now y"), b"y")
         self.assertEqual(self.counter("failed_timeout"), 1)
@@ -264,6 +265,8 @@ class LateTest(PluginTest):
     def test_handler_timeout_without_error_reply_ends_the_connection(self):
         self.serve(self.keys("late", 'handler_timeout = "100ms";'))
         self.assertEqual(self.converse(b"now y\n60000 x\nnow z\n"), b"y\n")
+        self.wait_log(r"closed: handler_timeout: no reply; ")
+        self.assertEqual([line for line in self.sockd.log if "a request of" in line], [])
 
     def test_H7_a_reply_that_is_heard_of_together_with_its_timeout_counts(self):
         """After a pause of the machine both are there at once, and what has arrived goes first."""
@@ -313,6 +316,7 @@ class LateTest(PluginTest):
         client = self.udp()
         client.send(b"60000 x")
         self.wait_log("echo: late: forgets one")
+        self.wait_log(r"echo: 127\.[0-9.]+:\d+: a request of 7 bytes failed: handler_timeout passed$")
         self.wait_counter("failed_timeout", 1)
         self.assertEqual(self.counter("in_hand"), 0)
         client.send(b"now y")
