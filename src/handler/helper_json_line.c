@@ -13,9 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* What of a line that is no answer goes into the log. */
-#define QUOTED_MAX 160
-
 /* What a helper may leave unread beyond the requests that it has. */
 #define BACKLOG_MAX ((size_t)1024 * 1024)
 
@@ -59,11 +56,10 @@ static struct job *find_job(const struct helper *helper, uint64_t id)
 
 static void refuse_line(struct helper *helper, const char *line, size_t len, const char *why)
 {
-    char quoted[QUOTED_MAX];
+    char what[HELPER_WHY_MAX];
 
-    text_escape(quoted, sizeof quoted, line, len);
-    snprintf(helper->why, sizeof helper->why, "wrote a line that %s (%s)", why, quoted);
-    helper_kill(helper, REQUEST_FAILED_REPLY, helper->why);
+    snprintf(what, sizeof what, "a line that %s", why);
+    helper_refuse(helper, REQUEST_FAILED_REPLY, what, line, len);
 }
 
 static void push(struct helper *helper, const struct json_answer *answer)

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/spawn.h"
+#include "base/text.h"
 #include "log_ids.h"
 
 #include <assert.h>
@@ -23,6 +24,9 @@
 
 /* A helper that was told to end by the end of its input gets so long before it is killed. */
 #define DYING_MS 1000
+
+/* What of bytes that are refused goes into the log. */
+#define QUOTED_MAX 160
 
 void helper_log(struct helper *helper, int level, const char *id, const char *format, ...)
 {
@@ -197,6 +201,18 @@ void helper_kill(struct helper *helper, enum request_failure why, const char *re
         return;
     kill_now(helper, reason);
     helper_fail_read(helper, why);
+}
+
+void helper_refuse(struct helper *helper, enum request_failure why, const char *what, const char *data,
+                   size_t len)
+{
+    char quoted[QUOTED_MAX];
+
+    if (helper->state == HELPER_DYING)
+        return; /* `why` may be said already */
+    text_escape(quoted, sizeof quoted, data, len);
+    snprintf(helper->why, sizeof helper->why, "wrote %s (%s)", what, quoted);
+    helper_kill(helper, why, helper->why);
 }
 
 /* It never said a word. Does one lie in its buffer? At the end of its input that comes out. */

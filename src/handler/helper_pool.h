@@ -194,6 +194,9 @@ void helper_proved(struct helper *helper);
  * the log: "wrote ...".
  */
 void helper_kill(struct helper *helper, enum request_failure why, const char *reason);
+/* The same, because it wrote WHAT ("a line that ..."): the first of the LEN bytes at DATA are told. */
+void helper_refuse(struct helper *helper, enum request_failure why, const char *what, const char *data,
+                   size_t len);
 /* handler_timeout passed for JOB in its line: the head, in json any. */
 void helper_too_slow(struct helper *helper, struct job *job);
 /* It has read something of what it was given. */

@@ -20,6 +20,9 @@
 /* A line that a one_way helper wrote, in the log. */
 #define OUTPUT_LINE_MAX 1024
 
+/* How a helper wrote what is_unasked(). */
+#define UNASKED "without being asked"
+
 /* The head of the line was not even read. */
 static bool is_unasked(const struct helper *helper, uint64_t taken)
 {
@@ -32,7 +35,7 @@ static bool take_reply(struct helper *helper, uint64_t taken, const char *data, 
     if (helper->pool->json)
         return helper_take_answer(helper, taken, data, len);
     if (is_unasked(helper, taken)) {
-        helper_kill(helper, REQUEST_FAILED_HANDLER, "wrote without being asked");
+        helper_refuse(helper, REQUEST_FAILED_HANDLER, UNASKED, data, len);
         return false;
     }
     struct request *request = helper_take_head(helper);
@@ -57,9 +60,11 @@ static size_t take_replies(struct helper *helper, const char *data, size_t len, 
         if (result == FRAME_MORE)
             break;
         if (result != FRAME_MESSAGE) {
-            helper_kill(helper, REQUEST_FAILED_REPLY,
-                        result == FRAME_TOO_LONG ? "wrote a reply over max_reply"
-                                                 : "wrote what is no reply in its framing");
+            if (result == FRAME_TOO_LONG)
+                helper_kill(helper, REQUEST_FAILED_REPLY, "wrote a reply over max_reply");
+            else
+                helper_refuse(helper, REQUEST_FAILED_REPLY, "what is no reply in its framing", in.data,
+                              in.len);
             break;
         }
         const char *reply = in.data + message.start;
@@ -68,7 +73,7 @@ static size_t take_replies(struct helper *helper, const char *data, size_t len, 
             break;
     }
     if (in.len > 0 && !pool->json && is_unasked(helper, taken))
-        helper_kill(helper, REQUEST_FAILED_HANDLER, "wrote without being asked");
+        helper_refuse(helper, REQUEST_FAILED_HANDLER, UNASKED, in.data, in.len);
     return len - in.len;
 }
 

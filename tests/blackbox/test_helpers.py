@@ -506,7 +506,20 @@ echo "no netstring"
 cat > /dev/null
 """, 'framing = "netstring"; error_reply = "no";')
         self.assertEqual(self.converse(b"2:a\n,"), b"2:no,")
-        self.wait_log("wrote what is no reply in its framing and was ended")
+        self.wait_log(r"wrote what is no reply in its framing \(no netstring\\n\) and was ended")
+
+    def test_what_a_helper_says_before_it_is_asked_is_quoted(self):
+        self.expect_log(ENDED)
+        self.serve_helper("""#!/bin/sh
+if mkdir "$dir/once" 2> /dev/null; then
+    read -r line
+    printf 'HELLO\\nStarting up...\\33[2J\\n'
+fi
+while read -r line; do echo "$line"; done
+""", "helper_pipeline = 1;")
+        self.assertEqual(self.ask(b"hello"), b"HELLO\n")
+        self.wait_log(r"wrote without being asked \(Starting up\.\.\.\\x1b\[2J\) and was ended")
+        self.assertEqual(self.ask(b"again"), b"again\n")
 
     def test_G4_a_megabyte_goes_both_ways(self):
         self.serve_helper(ACTOR, 'max_request = "2m"; max_reply = "2m";')

@@ -334,11 +334,13 @@ static void test_half_a_line_unasked_kills(void **state)
 {
     struct world *w = *state;
 
+    take_log(w);
     begin(w);
     struct actor a = enter_proved(w, 0);
-    say(w, &a, "hell");
+    say(w, &a, "hell\b");
     expect_word(w, SPAWNER_KILL, 0);
-    fall_silent(&a);
+    leave(w, &a, 9, "");
+    assert_logged(w, "wrote without being asked (hell\\x08) and was ended; ");
 }
 
 /* It writes a line too many before it has read the next request: that line answers nothing. */
