@@ -51,6 +51,12 @@ static int send_message(struct conn *conn, enum frame_end end, const char *data,
     return 0;
 }
 
+/* Sends what a handler gave. 0; -EMSGSIZE: it is over max_reply; -EBADMSG: the framing cannot carry it. */
+static inline int send_given(struct conn *conn, enum frame_end end, const char *data, size_t len)
+{
+    return len > conn->served->conf->max_reply ? -EMSGSIZE : send_message(conn, end, data, len);
+}
+
 static void on_resume(struct loop_timer *timer)
 {
     struct work *work = container_of(timer, struct work, resume_timer);
@@ -147,10 +153,11 @@ static void on_reply(struct request *request, const char *data, size_t len)
 {
     struct conn *conn = take_back(request);
     struct served *served = conn->served;
+    int r = send_given(conn, conn->request_end, data, len);
 
-    if (len > served->conf->max_reply || send_message(conn, conn->request_end, data, len) < 0) {
-        served_log(served, SERVICE_LOG_ERRORS, LOG_ID_REQUEST_FAILED, &conn->peer,
-                   "a reply of %zu bytes is over max_reply or does not fit the framing", len);
+    if (r < 0) {
+        served_log(served, SERVICE_LOG_ERRORS, LOG_ID_REQUEST_FAILED, &conn->peer, "a reply of %zu bytes %s",
+                   len, r == -EMSGSIZE ? "is over max_reply" : "does not fit the framing");
         fail_request(conn, REQUEST_FAILED_REPLY);
         return;
     }
@@ -183,8 +190,9 @@ int conn_push(struct served *served, uint64_t connection, const char *data, size
 
     if (!conn || conn->served != served || conn->closing || conn->state == CONN_LINGERING)
         return -ENOENT;
-    if (len > served->conf->max_reply || send_message(conn, FRAME_END_LF, data, len) < 0)
-        return -EBADMSG;
+    int r = send_given(conn, FRAME_END_LF, data, len);
+    if (r < 0)
+        return r;
     if (conn->state == CONN_CLOSED)
         return -ENOENT;
     if (conn->out.len > served->conf->max_reply && !conn->corked)

@@ -72,10 +72,11 @@ static void on_fail(struct request *request, enum request_failure why)
 static void on_reply(struct request *request, const char *data, size_t len)
 {
     struct dgram_request *r = container_of(request, struct dgram_request, request);
+    struct served *served = r->dgram->served;
 
-    if (len > r->dgram->served->conf->max_reply || len > DGRAM_MAX) {
-        served_log(r->dgram->served, SERVICE_LOG_ERRORS, LOG_ID_REQUEST_FAILED, &r->peer,
-                   "a reply of %zu bytes is over max_reply or too long for a datagram", len);
+    if (len > served->conf->max_reply || len > DGRAM_MAX) {
+        served_log(served, SERVICE_LOG_ERRORS, LOG_ID_REQUEST_FAILED, &r->peer, "a reply of %zu bytes is %s",
+                   len, len > served->conf->max_reply ? "over max_reply" : "too long for a datagram");
         on_fail(request, REQUEST_FAILED_REPLY);
         return;
     }
@@ -85,9 +86,9 @@ static void on_reply(struct request *request, const char *data, size_t len)
         else
             dgram_send(r, data, len);
     }
-    stats_add(&r->dgram->served->stats->replies, 1);
-    if (served_logs(r->dgram->served, SERVICE_LOG_REQUESTS))
-        served_log(r->dgram->served, SERVICE_LOG_REQUESTS, LOG_ID_REQUEST, &r->peer,
+    stats_add(&served->stats->replies, 1);
+    if (served_logs(served, SERVICE_LOG_REQUESTS))
+        served_log(served, SERVICE_LOG_REQUESTS, LOG_ID_REQUEST, &r->peer,
                    "datagram of %zu bytes, reply of %zu", request->len, len);
     finish(r);
 }

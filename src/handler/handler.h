@@ -43,7 +43,7 @@ struct handler_host {
     void (*room)(const struct handler_host *host);
     /*
      * Sends a message on a connection that the handler tracks, without being asked. 0; -ENOENT: it is gone;
-     * -EBADMSG: the framing cannot carry it, or it is over max_reply.
+     * -EMSGSIZE: it is over max_reply; -EBADMSG: the framing cannot carry it.
      */
     int (*push)(const struct handler_host *host, uint64_t connection, const char *data, size_t len);
     /* A line about a request that failed, if the service logs its errors; a flood of them is cut. Bytes of a

@@ -65,10 +65,11 @@ static void refuse_line(struct helper *helper, const char *line, size_t len, con
 static void push(struct helper *helper, const struct json_answer *answer)
 {
     const struct handler_host *host = helper->pool->host;
+    int r = host->push(host, answer->connection, answer->data, answer->len);
 
-    if (host->push(host, answer->connection, answer->data, answer->len) == -EBADMSG)
-        helper_log(helper, LOG_WARNING, LOG_ID_HELPER_SAID,
-                   "pushed %zu bytes that are over max_reply or do not fit the framing", answer->len);
+    if (r == -EMSGSIZE || r == -EBADMSG)
+        helper_log(helper, LOG_WARNING, LOG_ID_HELPER_SAID, "pushed %zu bytes that %s", answer->len,
+                   r == -EMSGSIZE ? "are over max_reply" : "do not fit the framing");
 }
 
 static void report_error(const struct helper *helper, const struct request *request, const char *why,

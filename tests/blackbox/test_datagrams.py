@@ -145,6 +145,7 @@ class DatagramTest(Datagrams, SockdTest):
         self.assert_silence(client)
         self.assertEqual(self.counter("datagrams_too_long"), 1)
         self.assertEqual(self.counter("failed_reply"), 1)
+        self.wait_log("a reply of 6 bytes is over max_reply$")
         self.assertEqual(self.converse(b"x" * 11), b"sorry\n")
 
     def test_F7_a_reply_leaves_from_the_address_that_was_asked(self):

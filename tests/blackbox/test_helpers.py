@@ -221,6 +221,18 @@ while length := b"".join(iter(lambda: data.read(1), b":")):
         client.send(b"datagram")
         self.assertEqual(client.recv(100), b"DATAGRAM")
 
+    def test_a_reply_that_no_datagram_holds_is_logged(self):
+        self.serve_helper("""#!/usr/bin/python3
+import sys
+sys.stdin.buffer.read(4)
+sys.stdout.buffer.write(b"70000:" + b"x" * 70000 + b",")
+sys.stdout.flush()
+sys.stdin.read()
+""", 'transport = "udp"; max_reply = "128k";')
+        self.udp().send(b"x")
+        self.wait_log("a reply of 70000 bytes is too long for a datagram$")
+        self.assertEqual(self.counter("failed_reply"), 1)
+
     def test_unix_datagrams(self):
         self.write("helper", self.NETSTRING_UPPER, 0o755)
         self.serve('transport = "unixgram"; path = "$dir/s"; handler = "helper"; command = "$dir/helper";')

@@ -231,13 +231,23 @@ class JsonTest(SockdTest):
         self.assertEqual(self.converse(b"all news\nhello\n"), b"news\nHELLO\n")
 
     def test_a_message_that_does_not_fit_the_framing_is_logged_and_sent_to_nobody(self):
-        self.expect_log("pushed 4 bytes that are over max_reply or do not fit the framing")
+        self.expect_log("pushed 4 bytes that do not fit the framing$")
         self.serve_json('framing = "fixed:8";')
         client = self.connect()
         client.sendall(b"all news")
-        self.wait_log("pushed 4 bytes")
+        self.wait_log("pushed 4 bytes that do not fit the framing$")
         client.sendall(b"new word")
         self.assertEqual(self.receive(client, 8), b"NEW WORD")
+        client.sendall(b"now some")
+        self.wait_log("a reply of 4 bytes does not fit the framing$")
+
+    def test_a_message_over_max_reply_is_logged_and_sent_to_nobody(self):
+        self.expect_log("pushed 9 bytes that are over max_reply$")
+        self.serve_json("max_reply = 8;")
+        client = self.connect()
+        client.sendall(b"all long news\n")
+        self.wait_log("pushed 9 bytes that are over max_reply$")
+        self.assertEqual(self.ask(client, b"hello"), b"HELLO\n")
 
     def test_a_client_that_takes_nothing_is_ended_before_it_fills_the_memory(self):
         self.serve_json('max_reply = "256k";')

@@ -151,6 +151,7 @@ class ConnectionLimitsTest(Limits, SockdTest):
     def test_max_reply(self):
         self.serve('handler = "echo"; max_reply = 5; error_reply = "sorry";')
         self.assertEqual(self.converse(b"12345\n123456\n1\n"), b"12345\nsorry\n1\n")
+        self.wait_log("a reply of 6 bytes is over max_reply$")
         self.stop()
         self.serve('handler = "echo"; max_reply = 5;')
         self.assertEqual(self.converse(b"12345\n123456\n1\n"), b"12345\n")

@@ -83,6 +83,8 @@ static void test_what_cannot_be_sent_says_why(void **state)
     uint64_t one = number();
 
     assert_int_equal(push(w, one, "a\nb"), -EBADMSG);
+    w->conf.max_reply = 2;
+    assert_int_equal(push(w, one, "abc"), -EMSGSIZE);
     assert_int_equal(push(w, one + 1, "x"), -ENOENT);
     say_now(w, "a\n");
     request_part(held[0]);

@@ -150,7 +150,10 @@ static void test_a_push_needs_no_request(void **state)
     push_result = -EBADMSG;
     say(w, &a, "{\"connection\":77,\"push64\":\"bmV3cw==\"}\n");
     assert_string_equal(pushed, "news");
-    assert_logged(w, "pushed 4 bytes");
+    assert_logged(w, "pushed 4 bytes that do not fit the framing");
+    push_result = -EMSGSIZE;
+    say(w, &a, "{\"connection\":77,\"push\":\"news\"}\n");
+    assert_logged(w, "pushed 4 bytes that are over max_reply");
     push_result = -ENOENT;
     say(w, &a, "{\"connection\":78,\"push\":\"\"}\n");
     assert_int_equal(w->pool->helpers[0].state, HELPER_UP);
