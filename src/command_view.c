@@ -3,6 +3,7 @@
 
 #include "base/text.h"
 #include "base/usage.h"
+#include "conf_key.h"
 #include "frame.h"
 #include "status.h"
 #include "table.h"
@@ -34,10 +35,13 @@ static void answer_json(struct control_client *client, json_t *object)
     answer(client, text);
 }
 
-/* A program has its connection to itself: nothing is cut into messages. */
+/* NULL where nothing is cut into messages: a program has its connection to itself, a datagram is one. */
 static const char *framing_of(const struct service *s, char buf[FRAME_TEXT_MAX])
 {
-    return s->handler == HANDLER_PROGRAM ? NULL : frame_print(buf, &s->framing);
+    bool old;
+    const struct conf_key *key = conf_key_find(conf_keys, "framing", &old);
+
+    return conf_key_serves(key, s) ? frame_print(buf, &s->framing) : NULL;
 }
 
 static json_t *listeners_json(const struct generation *g, const struct service *service)

@@ -71,6 +71,25 @@ class CommandTest(ControlTest):
         self.assertEqual(status["workers"][0]["connections"], 1)
         self.assertEqual(status["generations"][0]["connections"], 1)
 
+    def view(self, what):
+        """Of `services` or `workers`: the objects, and the cells of each row as text."""
+        objects = json.loads(self.ctl(what, "--json").stdout)[what]
+        table = self.ctl(what).stdout.partition("WHERE\n" if what == "services" else "AGE\n")[2]
+        return objects, [line.split() for line in table.splitlines()]
+
+    def test_services_show_a_framing_where_there_is_one(self):
+        self.start("""
+services:
+{
+  datagrams: { transport = [ "udp", "unixgram" ]; host = "$addr"; port = $port; path = "$dir/s"; handler = "echo"; };
+  both: { transport = [ "udp", "tcp" ]; host = "$addr"; port = $port1; handler = "echo"; framing = "netstring"; };
+  program: { host = "$addr"; port = $port2; handler = "program"; command = "cat"; };
+};
+""")
+        services, rows = self.view("services")
+        self.assertEqual([service["framing"] for service in services], [None, "netstring", None])
+        self.assertEqual([row[6] for row in rows], ["-", "netstring", "-"])
+
     def test_status_answers_within_100_ms_under_overload(self):
         """Ninety-nine of a hundred answers, by a clock that leaves out when the machine stood still: what a scheduler of
         two busy processors makes of the last one is not sockd's to promise."""
