@@ -154,10 +154,17 @@ void command_services(struct master *master, struct control_client *client, cons
     answer(client, text_close(out, &text));
 }
 
-/* Stable words. */
-static const char *process_state(const struct process *p)
+/* The spawner has no listeners to leave: it leaves with its generation. */
+static bool is_leaving(const struct generation *g, const struct process *p)
 {
-    return !process_lives(p) ? "none" : !p->ready ? "starting" : p->left ? "leaving" : "serves";
+    return process_is_spawner(p) ? g->state == GENERATION_RETIRING || g->state == GENERATION_DRAINING
+                                 : p->left;
+}
+
+/* Stable words. */
+static const char *process_state(const struct generation *g, const struct process *p)
+{
+    return !process_lives(p) ? "none" : !p->ready ? "starting" : is_leaving(g, p) ? "leaving" : "serves";
 }
 
 static uint64_t page_number(const struct process *p, size_t offset)
@@ -179,7 +186,7 @@ static void add_worker(struct table *t, const struct generation *g, const struct
     else
         table_add(t, "%u", p->number);
     table_add(t, "%d", (int)p->pid);
-    table_add(t, "%s", process_state(p));
+    table_add(t, "%s", process_state(g, p));
     table_add(t, "%" PRIu64, process_connections(p));
     table_add(t, "%" PRIu64, page_number(p, offsetof(struct stats_page, jobs)));
     table_add(t, "%s", text_print_size(memory, bytes));
@@ -195,7 +202,7 @@ static json_t *worker_json(const struct generation *g, const struct seat *seat)
     return json_pack(
         "{s:i, s:i, s:s, s:i, s:s, s:I, s:I, s:I, s:I, s:I, s:i}", "generation", (int)g->number, "number",
         (int)p->number, "kind", process_is_spawner(p) ? "spawner" : "worker", "pid", (int)p->pid, "state",
-        process_state(p), "connections", (json_int_t)process_connections(p), "jobs",
+        process_state(g, p), "connections", (json_int_t)process_connections(p), "jobs",
         (json_int_t)page_number(p, offsetof(struct stats_page, jobs)), "memory",
         (json_int_t)page_number(p, offsetof(struct stats_page, memory)), "age_ms", (json_int_t)age_ms,
         "cpu_us", (json_int_t)usage_cpu_us(p->pid), "failures", (int)seat->failures);

@@ -90,6 +90,19 @@ services:
         self.assertEqual([service["framing"] for service in services], [None, "netstring", None])
         self.assertEqual([row[6] for row in rows], ["-", "netstring", "-"])
 
+    def test_workers_show_a_spawner_that_leaves_with_its_generation(self):
+        keys = 'handler = "program"; command = "cat";'
+        self.serve(keys, top="workers = 1;")
+        client = self.connect()
+        client.sendall(b"x\n")
+        self.assertEqual(client.recv(10), b"x\n")
+        self.reload_to(keys + " max_programs = 7;", top="workers = 1;")
+        workers, rows = self.view("workers")
+        states = {(w["generation"], w["kind"]): w["state"] for w in workers if w["state"] != "none"}
+        self.assertEqual((states[1, "spawner"], states[2, "spawner"]), ("leaving", "serves"))
+        self.assertIn(["1", "spawner", "leaving"], [[row[0], row[1], row[3]] for row in rows])
+        client.close()
+
     def test_status_answers_within_100_ms_under_overload(self):
         """Ninety-nine of a hundred answers, by a clock that leaves out when the machine stood still: what a scheduler of
         two busy processors makes of the last one is not sockd's to promise."""
