@@ -315,6 +315,13 @@ static inline void ask(struct world *w, struct ask *ask, const char *text)
     ask_bytes(w, ask, text, strlen(text));
 }
 
+/* Lets the loop run until the request has ended. */
+static inline void await(struct world *w, const struct ask *ask)
+{
+    while (ask->outcome == WAITS)
+        assert_int_equal(loop_turn(&w->loop, -1), 0);
+}
+
 static inline void cancel(struct world *w, struct ask *ask)
 {
     assert_int_equal(ask->outcome, WAITS);

@@ -180,8 +180,7 @@ static void test_queue_timeout_ends_that_request_alone(void **state)
     ask(w, &one, "1");
     assert_string_equal(hear(w, &a), "1\n");
     ask(w, &two, "2");
-    while (two.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &two);
     assert_failed(&two, REQUEST_FAILED_QUEUE_TIMEOUT);
     ask(w, &three, "3");
     say(w, &a, "I\n");
@@ -211,8 +210,7 @@ static void test_handler_timeout_starts_when_the_helper_can_work_on_it(void **st
     assert_true(deadline_is_set(&second->working));
     uint64_t due = second->working.due_ms;
     assert_true(due >= loop_now(&w->loop) + 190);
-    while (two.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &two);
     assert_true(loop_now(&w->loop) >= due);
     assert_failed(&two, REQUEST_FAILED_TIMEOUT);
     expect_word(w, SPAWNER_KILL, 0);
@@ -232,8 +230,7 @@ static void test_late_bytes_reach_nobody(void **state)
     answer(w, &a, "I\n");
     ask(w, &two, "2");
     ask(w, &three, "3");
-    while (two.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &two);
     assert_failed(&two, REQUEST_FAILED_TIMEOUT);
     expect_word(w, SPAWNER_KILL, 0);
     /* Nobody can read it any more: the pipe is closed. */

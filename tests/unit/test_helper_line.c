@@ -46,8 +46,7 @@ static void test_queue_timeout_bounds_the_wait_for_a_helper_that_does_not_read(v
     begin(w);
     struct actor a = enter_proved(w, 0);
     ask(w, &one, "1");
-    while (one.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &one);
     assert_failed(&one, REQUEST_FAILED_QUEUE_TIMEOUT);
     assert_int_equal(helper_of(w, 0)->state, HELPER_UP);
     w->pool->waiting.span_ms = 3600 * 1000;

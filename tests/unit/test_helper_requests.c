@@ -205,8 +205,7 @@ static void test_a_one_way_helper_that_takes_nothing_is_killed(void **state)
     begin(w);
     struct actor a = enter_proved(w, 0);
     ask_bytes(w, &one, large, size);
-    while (one.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &one);
     assert_failed(&one, REQUEST_FAILED_TIMEOUT);
     expect_word(w, SPAWNER_KILL, 0);
     fall_silent(&a);
@@ -224,8 +223,7 @@ static void test_output_that_comes_only_at_the_end_of_input_gets_a_hint(void **s
     struct actor a = enter_proved(w, 0);
     ask(w, &one, "1");
     assert_string_equal(hear(w, &a), "1\n");
-    while (one.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &one);
     assert_failed(&one, REQUEST_FAILED_TIMEOUT);
     char byte;
     assert_int_equal(read(a.in_fd, &byte, 1), 0);
@@ -246,8 +244,7 @@ static void test_a_helper_that_has_read_nothing_yet_may_still_start(void **state
     begin(w);
     struct actor a = enter_proved(w, 0);
     ask(w, &one, "1");
-    while (one.outcome == WAITS)
-        assert_int_equal(loop_turn(&w->loop, -1), 0);
+    await(w, &one);
     assert_failed(&one, REQUEST_FAILED_QUEUE_TIMEOUT);
     assert_true(loop_now(&w->loop) - helper_of(w, 0)->started_ms >= 50);
     ask(w, &two, "2");
