@@ -335,17 +335,18 @@ int conn_open(struct served *served, int fd, const struct addr *peer, const stru
     return 0;
 }
 
-/* on_resume() in conn_request.c has yet to send what is queued for it, or to serve what it has sent. */
-static bool is_resuming(const struct conn *conn)
+static bool is_owed(const struct conn *conn)
 {
-    return !conn->starved && !list_empty(&conn->work_link);
+    const struct work *work = conn->served->work;
+
+    return conn->out.len > 0 || (work->out_for == conn && work->out_len > 0);
 }
 
 static bool can_move(const struct conn *conn)
 {
     return conn->served->moves && conn->served->work->outbox_fds[conn->served->way] >= 0 &&
-           conn->state == CONN_READING && !conn->serving && !is_resuming(conn) && !conn->closing &&
-           !conn->ended && conn->out.len == 0 && conn->in.len <= HANDOVER_BYTES_MAX;
+           conn->state == CONN_READING && !conn->serving && !conn_is_resuming(conn) && !conn->closing &&
+           !conn->ended && !is_owed(conn) && conn->in.len <= HANDOVER_BYTES_MAX;
 }
 
 bool conn_move(struct conn *conn)
@@ -431,7 +432,7 @@ void conn_refuse(struct served *served, int fd, const struct addr *peer, const s
 
 void conn_leave(struct conn *conn)
 {
-    if (is_resuming(conn))
+    if (conn_is_resuming(conn))
         return; /* conn_settle() ends it, when that is done */
     if (conn->state == CONN_LINGERING)
         on_lingering(conn);

@@ -107,6 +107,12 @@ static inline bool conn_has_session(const struct conn *conn)
     return conn->served->session.span_ms > 0;
 }
 
+/* on_resume() in conn_request.c has yet to send what is queued for it, or to serve what it has sent. */
+static inline bool conn_is_resuming(const struct conn *conn)
+{
+    return !conn->starved && !list_empty(&conn->work_link);
+}
+
 extern const struct served_timeouts conn_timeouts;
 
 /*

@@ -71,11 +71,16 @@ static void on_relief(struct loop_timer *timer)
         stats_set(&container_of(it, struct served, link)->stats->starved_since, 0);
 }
 
-/* Reads no more until memory is free (max_memory). */
+/*
+ * Reads no more until memory is free (max_memory). One of work->resumed goes on first: a reply may be queued for
+ * it. It is readable in the next turn too, and starves then.
+ */
 static void starve(struct conn *conn)
 {
     struct work *work = conn->served->work;
 
+    if (conn_is_resuming(conn))
+        return;
     conn->starved = true;
     if (stats_get(&conn->served->stats->starved_since) == 0)
         stats_set(&conn->served->stats->starved_since, loop_now(work->loop));

@@ -1,4 +1,4 @@
-/* Messages to a connection unasked, and replies that come in the turn of the loop in which a drain begins. */
+/* Messages to a connection unasked, and replies that come in a turn of the loop in which more happens to it. */
 #include "conn_world.h"
 
 static uint64_t closed;
@@ -156,6 +156,49 @@ static void test_a_reply_in_the_turn_in_which_connections_move_is_sent_first(voi
     close(inbox[1]);
 }
 
+/* A reply is done, and in the same turn more of the next request comes than there is memory for. */
+static void answer_one_that_starves(struct world *w)
+{
+    say_now(w, "a\nhalf");
+    answer("A");
+    say(w->client, " a line");
+    w->work.memory.limit = w->work.memory.used;
+}
+
+static void test_a_reply_is_sent_although_the_connection_starves(void **state)
+{
+    struct world *w = *state;
+    size_t limit = w->work.memory.limit;
+
+    answer_one_that_starves(w);
+    assert_string_equal(hear(w, w->client), "A\n");
+    assert_true(conn->starved);
+    w->work.memory.limit = limit;
+    while (conn->starved)
+        loop_turn(&w->loop, -1);
+    say_now(w, "\n");
+    assert_int_equal(held[0]->len, 11);
+}
+
+static void test_a_reply_is_sent_although_the_connection_starves_and_moves(void **state)
+{
+    struct world *w = *state;
+    int inbox[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, inbox), 0);
+    w->work.outbox_fds[HANDOVER_TO_ANY] = inbox[0];
+    answer_one_that_starves(w);
+    w->served->moves = true;
+    loop_turn(&w->loop, 0);
+    list_for_each (it, &w->served->conns)
+        conn_move(container_of(it, struct conn, link));
+    assert_string_equal(hear(w, w->client), "A\n");
+    assert_true(list_empty(&w->served->conns));
+    w->work.outbox_fds[HANDOVER_TO_ANY] = -1;
+    close(inbox[0]);
+    close(inbox[1]);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_tracked, tear_down)
 
 int main(void)
@@ -168,6 +211,8 @@ int main(void)
         TEST(test_a_connection_that_never_spoke_is_not_told_as_closed),
         TEST(test_a_reply_in_the_turn_in_which_a_drain_begins_is_sent),
         TEST(test_a_reply_in_the_turn_in_which_connections_move_is_sent_first),
+        TEST(test_a_reply_is_sent_although_the_connection_starves),
+        TEST(test_a_reply_is_sent_although_the_connection_starves_and_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
