@@ -22,6 +22,8 @@
 /* So long the master may take for an answer, and a connection in all. */
 #define ANSWER_MS 3000
 #define CLIENT_MS 5000
+/* Nobody is accepted for so long, when that has failed. */
+#define PAUSE_MS 50
 /* Of a connection, for its request and ours. */
 #define CLIENT_MEMORY 8192
 /* More than it ever has open: connections, answers, listeners and its own few. */
@@ -61,14 +63,14 @@ struct exporter {
     struct loop_source channel, http;
     int channel_fd; /* owns */
     struct MHD_Daemon *daemon;
-    struct loop_timer http_timer, end_timer;
+    struct loop_timer http_timer, end_timer, door_timer;
     struct door *doors; /* owns */
     size_t n_doors;
     struct client clients[EXPORTER_CLIENTS_MAX];
     size_t n_clients;
     struct list scrapes;
     uint32_t last_number;
-    bool leaving, full;
+    bool leaving;
 };
 
 static struct exporter_library http;
@@ -113,11 +115,37 @@ static void run_http_soon(struct exporter *e)
 
 /* Connections. */
 
-static void set_doors_open(struct exporter *e, bool yes)
+static void on_door(struct loop_source *source, uint32_t events);
+
+/* Those that are shut. 0 or -errno. */
+static int open_doors(struct exporter *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < e->n_doors; i++)
+        if (e->doors[i].source.fd < 0)
+            r = loop_add(&e->loop, &e->doors[i].source, e->doors[i].fd, EPOLLIN | EPOLLEXCLUSIVE, on_door);
+    return r;
+}
+
+static void on_open_again(struct loop_timer *timer)
+{
+    struct exporter *e = container_of(timer, struct exporter, door_timer);
+
+    if (open_doors(e) < 0)
+        loop_timer_set(&e->loop, timer, loop_now(&e->loop) + PAUSE_MS, on_open_again);
+}
+
+static void open_doors_in(struct exporter *e, uint64_t ms)
+{
+    loop_timer_set(&e->loop, &e->door_timer, loop_now(&e->loop) + ms, on_open_again);
+}
+
+/* What a source waits for cannot be changed when it does so exclusively (epoll_ctl(2)). */
+static void shut_doors(struct exporter *e)
 {
     for (size_t i = 0; i < e->n_doors; i++)
-        loop_change(&e->loop, &e->doors[i].source, yes ? EPOLLIN : 0);
-    e->full = !yes;
+        loop_remove(&e->loop, &e->doors[i].source);
 }
 
 static struct client *find_client(struct exporter *e, int fd)
@@ -137,8 +165,7 @@ static void forget_client(struct exporter *e, int fd)
     loop_timer_stop(&e->loop, &client->timer);
     client->fd = -1;
     e->n_clients--;
-    if (e->full && !e->leaving)
-        set_doors_open(e, true);
+    open_doors_in(e, 0);
 }
 
 /* However slowly it goes on, it had its time. The library sees the end and closes. */
@@ -168,10 +195,14 @@ static void on_door(struct loop_source *source, uint32_t events)
     (void)events;
     struct client *client = find_client(e, -1);
     if (!client) {
-        set_doors_open(e, false);
+        shut_doors(e);
         return;
     }
     int fd = accept4(door->fd, (struct sockaddr *)&sa, &len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && errno != EAGAIN && errno != EINTR) {
+        shut_doors(e);
+        open_doors_in(e, PAUSE_MS);
+    }
     if (fd < 0)
         return;
     client->fd = fd;
@@ -397,19 +428,14 @@ static void stop_http(struct exporter *e)
     e->daemon = NULL;
 }
 
-static int open_doors(struct exporter *e, const struct listen_set *set)
+static int make_doors(struct exporter *e, const struct listen_set *set)
 {
     e->doors = calloc(set->len + 1, sizeof(*e->doors));
     if (!e->doors)
         return -ENOMEM;
-    for (size_t i = 0; i < set->len; i++) {
-        struct door *door = &e->doors[e->n_doors++];
-        *door = (struct door){ .exporter = e, .source.fd = -1, .fd = set->item[i]->fd };
-        int r = loop_add(&e->loop, &door->source, door->fd, EPOLLIN | EPOLLEXCLUSIVE, on_door);
-        if (r < 0)
-            return r;
-    }
-    return 0;
+    for (size_t i = 0; i < set->len; i++)
+        e->doors[e->n_doors++] = (struct door){ .exporter = e, .source.fd = -1, .fd = set->item[i]->fd };
+    return open_doors(e);
 }
 
 static int start(struct exporter *e, const struct exporter_setup *setup)
@@ -420,7 +446,7 @@ static int start(struct exporter *e, const struct exporter_setup *setup)
     if (r == 0)
         r = loop_add(&e->loop, &e->channel, e->channel_fd, EPOLLIN, on_channel);
     if (r == 0)
-        r = open_doors(e, setup->listeners);
+        r = make_doors(e, setup->listeners);
     if (r == 0)
         r = channel_send(e->channel_fd, CHANNEL_READY, 0);
     return r;

@@ -3,6 +3,7 @@ Prometheus likes what it says."""
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -87,6 +88,39 @@ class ExporterTest(MetricsTest):
             sock.close()
         waiter.join(TIMEOUT)
         self.assertIn("sockd_build_info", done[0])
+
+    def assert_rests(self, pid):
+        """A process that waits for an event, and is woken by none, does not run."""
+        def ran():
+            with open("/proc/%d/schedstat" % pid) as f:
+                return int(f.read().split()[0]) / 1e9
+
+        before = ran()
+        self.let_pass(0.5, "time in which a process can work or rest")
+        self.assertLess(ran() - before, 0.1)
+
+    def test_a_connection_over_the_bound_waits_without_costing_a_processor(self):
+        self.serve('handler = "echo";', top=TOP)
+        exporter = self.exporters()[0]
+        sockets = len(sockdtest.open_sockets(exporter))
+        idle = [self.connect(port=self.port(1)) for _ in range(17)]
+        self.wait_for(lambda: len(sockdtest.open_sockets(exporter)) == sockets + 16, what="16 to be accepted")
+        self.assert_rests(exporter)
+        idle[0].close()
+        idle[16].sendall(b"GET / HTTP/1.0\r\n\r\n")
+        self.assertIn(b"/metrics", self.receive_all(idle[16]))
+
+    def test_a_connection_without_a_descriptor_waits_without_costing_a_processor(self):
+        self.serve('handler = "echo";', top=TOP)
+        self.fetch()
+        exporter = self.exporters()[0]
+        soft, hard = resource.prlimit(exporter, resource.RLIMIT_NOFILE)
+        resource.prlimit(exporter, resource.RLIMIT_NOFILE, (0, hard))
+        waiting = self.connect(port=self.port(1))
+        waiting.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        self.assert_rests(exporter)
+        resource.prlimit(exporter, resource.RLIMIT_NOFILE, (soft, hard))
+        self.assertIn(b"/metrics", self.receive_all(waiting))
 
     def test_scrapers_that_are_slow_have_their_time_and_the_others_are_served(self):
         self.serve('handler = "echo";', top=TOP)
