@@ -7,7 +7,6 @@
 #include "exec_path.h"
 #include "log_ids.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -132,6 +131,12 @@ static void on_lingered(struct loop_timer *timer)
     loop_timer_set(child->loop, timer, loop_now(child->loop) + KILLED_MS, on_outlived);
 }
 
+static void look_again(struct child *child, loop_timer_fn *look)
+{
+    loop_timer_set(child->loop, &child->look_timer, loop_now(child->loop) + child->look_ms, look);
+    child->look_ms = child->look_ms < LOOK_MAX_MS ? 2 * child->look_ms : LOOK_MAX_MS;
+}
+
 static void on_look(struct loop_timer *timer);
 
 /* True when it was the end of it. */
@@ -142,10 +147,8 @@ static bool look_whether_over(struct child *child)
         finish(child);
         return true;
     }
-    if (!child->alone) {
-        loop_timer_set(child->loop, &child->look_timer, loop_now(child->loop) + child->look_ms, on_look);
-        child->look_ms = child->look_ms < LOOK_MAX_MS ? 2 * child->look_ms : LOOK_MAX_MS;
-    }
+    if (!child->alone)
+        look_again(child, on_look);
     return false;
 }
 
@@ -163,23 +166,22 @@ static void on_errors_end(struct stderr_log *errors)
         look_whether_over(child);
 }
 
+static void on_reap_again(struct loop_timer *timer);
+
 /*
+ * Nobody else reaps it, but who traces it has it first, and nothing tells us when that is over: ptrace(2).
+ *
  * Its group may have others, who get a moment to end. So does one that holds its standard error open: it may
  * be in a group of its own, or just being made for another connection, and then it holds all of ours until it
  * is executed.
  */
-static void on_exit_event(struct loop_source *source, uint32_t events)
+static void reap(struct child *child)
 {
-    struct child *child = container_of(source, struct child, exit);
-
-    (void)events;
-    loop_remove(child->loop, source);
-    deadline_clear(&child->session);
-    child->lived_ms = loop_now(child->loop) - child->started_ms;
+    if (!spawn_reap_one(child->process.pid, &child->status)) {
+        look_again(child, on_reap_again);
+        return;
+    }
     child->state = CHILD_LINGERING;
-    /* It is dead, and nobody else reaps it. */
-    bool reaped = spawn_reap_one(child->process.pid, &child->status);
-    assert(reaped);
     if (!child->asked)
         ask_group_to_end(child);
     child->look_ms = LOOK_FIRST_MS;
@@ -192,6 +194,23 @@ static void on_exit_event(struct loop_source *source, uint32_t events)
         loop_timer_set(child->loop, &child->kill_timer, loop_now(child->loop) + LINGER_MS, on_lingered);
     else
         loop_timer_set(child->loop, &child->kill_timer, child->kill_timer.due_ms, on_lingered);
+}
+
+static void on_reap_again(struct loop_timer *timer)
+{
+    reap(container_of(timer, struct child, look_timer));
+}
+
+static void on_exit_event(struct loop_source *source, uint32_t events)
+{
+    struct child *child = container_of(source, struct child, exit);
+
+    (void)events;
+    loop_remove(child->loop, source);
+    deadline_clear(&child->session);
+    child->lived_ms = loop_now(child->loop) - child->started_ms;
+    child->look_ms = LOOK_FIRST_MS;
+    reap(child);
 }
 
 static void on_kill(struct loop_timer *timer)

@@ -4,6 +4,7 @@
  */
 #include "base/spawn.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -140,6 +141,7 @@ bool spawn_reap_one(pid_t pid, int *ret_status)
     do
         r = waitpid(pid, ret_status, WNOHANG);
     while (r < 0 && errno == EINTR);
+    assert(r >= 0);
     return r == pid;
 }
 

@@ -72,7 +72,7 @@ int spawn_signal(int pidfd, int signo);
  */
 int spawn_signal_group(const struct spawned *child, int signo);
 
-/* Reaps the child PID: true with its status; false while it lives. */
+/* Reaps the child PID: true with its status; false while it lives, or who traces it has not let go of it. */
 bool spawn_reap_one(pid_t pid, int *ret_status);
 
 /* Kills the process group that the unreaped child PID leads, and waits for the child. */

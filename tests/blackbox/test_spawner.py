@@ -1,13 +1,16 @@
 """The spawner as a process: it dies and comes back, it stays while its programs run, it stops."""
+import contextlib
+import ctypes
 import os
 import re
 import signal
 import socket
 
 import sockdtest
-from sockdtest import children, command_line, open_sockets
+from sockdtest import children, command_line, open_sockets, process_state
 from test_programs import HELLO, ProgramTest, quoted
 
+PTRACE_SEIZE = 0x4206
 
 class SpawnerTest(ProgramTest):
     def kill_spawner(self, number=signal.SIGKILL):
@@ -114,6 +117,30 @@ class SpawnerTest(ProgramTest):
         self.let_pass(0.3 * sockdtest.SLOW, "the time in which a new spawner would come")
         self.assertEqual(len(children(self.sockd.pid)), 2)
         self.expect_fd_change()
+
+    def trace(self, pid):
+        """As a debugger does from now on, until let_go(): the end of the process is told to us first."""
+        if ctypes.CDLL(None).ptrace(PTRACE_SEIZE, pid, None, None) < 0:
+            self.skipTest("this machine does not allow ptrace")
+        self.addCleanup(self.let_go, pid)
+
+    def let_go(self, pid):
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+    def test_a_program_that_is_traced_has_ended_when_its_tracer_lets_go(self):
+        self.shell(HELLO)
+        client, pid = self.hello()
+        spawner = self.spawner()
+        self.trace(pid)
+        os.kill(pid, signal.SIGKILL)
+        self.assertEqual(self.receive_all(client), b"")
+        self.wait_for(lambda: process_state(pid) == "Z")
+        self.hello()
+        self.assertEqual(self.spawner(), spawner)
+        self.assertEqual(self.numbers()["programs"], 2)
+        self.let_go(pid)
+        self.wait_for(lambda: self.numbers()["programs"] == 1)
 
     def test_max_programs_counts_those_of_the_old_generation(self):
         keys = 'max_programs = 1; log = "connections"; '
