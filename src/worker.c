@@ -210,9 +210,10 @@ static void on_inbox_closed(struct mover *mover)
     end_when_idle(container_of(mover, struct worker, mover));
 }
 
-/* Connections that waited for room are turned away now. */
+/* Connections that waited for room are turned away now. One that is shelved is noted until it is taken up. */
 static void drain_service(struct worker *worker, uint32_t index, bool drained)
 {
+    worker->setup.drained[index] = drained;
     steered_drain(&worker->work, index, drained);
     joined_resume(&worker->offer.joined);
 }

@@ -17,7 +17,7 @@ struct worker_setup {
     unsigned n_workers; /* of the generation */
     int channel_fd;     /* takes */
     size_t max_descriptors;
-    const bool *drained; /* of each service of conf, by its index there */
+    bool *drained; /* of each service of conf, by its index there; ours since the fork, kept up to date */
     const bool *shelved; /* the same: left out until CHANNEL_TAKE_UP; NULL: none */
     /* Joins listeners at once, also where a handler did not work from the start. Else a generation serves,
      * and may go on to: this one says when it could, and joins at CHANNEL_SERVE. */

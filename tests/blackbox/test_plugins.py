@@ -807,6 +807,28 @@ class WildTest(PluginTest):
         found = [re.search(r"wild: tried again in ([0-9.]+) s", line) for line in self.sockd.log]
         return [float(match[1]) for match in found if match]
 
+    def test_A2_what_is_drained_while_it_is_shelved_is_drained_when_it_is_well(self):
+        daemon = self.start_with_others("abort")
+        self.ctl("drain", "wild")
+        self.write("now", "")
+        daemon.wait_log(" wild: well again after ")
+        for _ in range(5):
+            self.assertEqual(self.receive_all(self.connect()), b"")
+        self.ctl("resume", "wild")
+        self.assertEqual(self.converse(b"x\n"), b"X\n")
+
+    def test_A2_what_is_resumed_while_it_is_shelved_serves_when_it_is_well(self):
+        daemon = self.start_with_others("abort", top="workers = 1;")
+        self.expect_log("was ended by signal 9")
+        self.ctl("drain", "wild")
+        first = self.status()["workers"][0]["pid"]
+        os.kill(first, signal.SIGKILL)
+        self.wait_for(lambda: self.status()["workers"][0]["pid"] not in (0, first))
+        self.ctl("resume", "wild")
+        self.write("now", "")
+        daemon.wait_log(" wild: well again after ")
+        self.assertEqual(self.converse(b"x\n"), b"X\n")
+
     def test_A2_a_plug_in_that_begins_to_abort_is_shelved_when_its_worker_is_replaced(self):
         self.write("now", "")
         self.expect_log(DEATH, SHELVED)
