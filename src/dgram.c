@@ -322,8 +322,8 @@ void dgram_free(struct dgram *dgram)
     if (!dgram)
         return;
     dgram_leave(dgram, false);
-    list_for_each (it, &dgram->held) {
-        struct dgram_request *r = container_of(it, struct dgram_request, link);
+    while (!list_empty(&dgram->held)) { /* one that is cancelled may end others */
+        struct dgram_request *r = container_of(dgram->held.next, struct dgram_request, link);
 
         dgram->served->handler->cancel(dgram->served->context, &r->request);
         stats_add(&dgram->served->stats->cancelled, 1);

@@ -193,6 +193,31 @@ static void test_f10_peer_that_is_gone_costs_its_reply_alone(void **state)
     close(client);
 }
 
+static void cancel_and_answer_others(void *context, struct request *request)
+{
+    on_cancel(context, request);
+    while (n_held > 0)
+        request_reply(take_held(), "other", 5);
+}
+
+static void test_handler_may_answer_others_when_one_is_cancelled(void **state)
+{
+    static const struct handler handler = { .request = on_request, .cancel = cancel_and_answer_others };
+
+    (void)state;
+    served->handler = &handler;
+    open_udp("127.0.0.1");
+    int client = open_client();
+    for (int i = 0; i < 3; i++)
+        ask(client, "hold it");
+    dgram_free(dgram);
+    dgram = NULL;
+    assert_int_equal(COUNT(cancelled), 1);
+    assert_int_equal(COUNT(replies), 2);
+    assert_string_equal(hear(client), "other");
+    close(client);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -209,6 +234,7 @@ int main(void)
         TEST(test_f10_unnamed_peer_gets_no_reply_and_does_no_harm),
         TEST(test_f10_peer_that_does_not_read_is_not_waited_for),
         TEST(test_f10_peer_that_is_gone_costs_its_reply_alone),
+        TEST(test_handler_may_answer_others_when_one_is_cancelled),
     };
 
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
