@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -114,6 +115,17 @@ int spawn_adopt_orphans(void)
     return prctl(PR_SET_CHILD_SUBREAPER, 1) < 0 ? -errno : 0;
 }
 
+/* It waits to be reaped: by us, or first by who traces it, for as long as that one likes. */
+static bool is_dead(pid_t pid)
+{
+    struct pollfd end = { .fd = pidfd_open(pid, 0), .events = POLLIN };
+    bool dead = end.fd >= 0 && poll(&end, 1, 0) == 1;
+
+    if (end.fd >= 0)
+        close(end.fd);
+    return dead;
+}
+
 /* A child that is not reaped keeps its number, and that of its group. */
 size_t spawn_signal_session(pid_t session, int signo)
 {
@@ -127,7 +139,7 @@ size_t spawn_signal_session(pid_t session, int signo)
         if (pid <= 1 || group <= 1 || getsid(pid) != session)
             continue;
         kill(-group, signo);
-        n++;
+        n += !is_dead(pid);
     }
     if (children)
         fclose(children);

@@ -87,8 +87,8 @@ int spawn_adopt_orphans(void);
 
 /*
  * Signals the process groups of our children that are in SESSION, which was led by a child of ours; with
- * SIGNO 0 only counts. Returns how many children these are; 0 too where the kernel does not list them (/proc
- * is missing).
+ * SIGNO 0 only counts. Returns how many of these children live; 0 too where the kernel does not list them
+ * (/proc is missing).
  */
 size_t spawn_signal_session(pid_t session, int signo);
 

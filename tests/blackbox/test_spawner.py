@@ -242,6 +242,17 @@ class SpawnerTest(ProgramTest):
         self.assertEqual(self.stop(), 0)
         self.assertEqual(command_line(old), "")
 
+    def test_a_stop_does_not_wait_for_the_tracer_of_what_a_dead_spawner_left(self):
+        self.shell(HELLO)
+        client, pid = self.hello()
+        self.kill_spawner()
+        self.trace(pid)
+        os.kill(pid, signal.SIGKILL)
+        self.assertEqual(self.receive_all(client), b"")
+        self.wait_for(lambda: process_state(pid) == "Z")
+        self.assertEqual(self.stop(), 0)
+        self.let_go(pid)
+
     def test_what_left_its_session_survives_the_spawner_and_a_stop(self):
         self.expect_log("left a process behind")
         self.shell("setsid sh -c 'echo $$; exec sleep 1000' & read -r line")
