@@ -30,7 +30,7 @@ int handover_receive(int inbox, struct handover *ret, char *bytes, int *ret_fd)
 
     if (n <= 0)
         return (int)n;
-    if (fd < 0 || (size_t)n < sizeof h || (size_t)n != sizeof h + h.len) {
+    if (fd < 0 || (size_t)n < sizeof h || (size_t)n != sizeof h + h.len || h.len > HANDOVER_BYTES_MAX) {
         fd_close(&fd);
         return -EPROTO;
     }
