@@ -370,7 +370,7 @@ static _Noreturn void end_in_disorder(struct worker *worker, int r)
 int worker_main(const struct worker_setup *setup)
 {
     const int ours[] = { setup->channel_fd, log_fd() };
-    struct loop loop;
+    struct loop loop = { .epoll_fd = -1 };
     char name[32];
 
     log_set_process(NULL, setup->number, setup->generation);
@@ -378,9 +378,11 @@ int worker_main(const struct worker_setup *setup)
     prctl(PR_SET_NAME, name);
 
     struct worker *worker = new_worker(setup, &loop, true);
-    if (!worker || listen_close_others(setup->listeners, ours, sizeof ours / sizeof *ours) < 0)
+    if (!worker)
         return EX_OSERR;
-    int r = loop_init(&loop);
+    int r = listen_close_others(setup->listeners, ours, sizeof ours / sizeof *ours);
+    if (r == 0)
+        r = loop_init(&loop);
     if (r == 0)
         r = start(worker);
     if (r == 0) {
