@@ -387,7 +387,8 @@ void acceptor_resume(struct acceptor *acceptor)
 {
     struct loop *loop = acceptor->served->work->loop;
 
-    if (!acceptor->paused)
+    /* While it leaves, what it takes may make room. */
+    if (!acceptor->paused || acceptor->left)
         return;
     if (must_wait(acceptor->served)) {
         if (!acceptor->timer.place)

@@ -36,6 +36,12 @@ class RaceTest(SockdTest):
                 lost += 1
         return lost
 
+    def watched(self, pid):
+        """The descriptors in the only epoll(7) set of a process."""
+        epoll, = [fd for fd, file in sockdtest.open_files(pid).items() if file == "anon_inode:[eventpoll]"]
+        with open("/proc/%d/fdinfo/%d" % (pid, epoll)) as f:
+            return {int(line.split()[1]) for line in f if line.startswith("tfd:")}
+
 
 class MomentTest(RaceTest):
     def test_B1_bytes_that_come_while_a_connection_travels_are_served_once_and_in_order(self):
@@ -154,6 +160,43 @@ class MomentTest(RaceTest):
                 self.assertEqual(self.receive(client, 10), b"half line\n")
                 clients.remove(client)
                 client.close()
+        self.wait_for_one_generation()
+
+    def test_B1_a_worker_that_has_left_does_not_join_again(self):
+        """It takes what waited at a limit as it leaves, and a program's connection is out of its hands at once: there is
+        room again. Whoever came back then would be woken for others, of whom it knows nothing."""
+        conf = """
+workers = 1; host = "$addr";
+services:
+{
+  stays: { port = $port; handler = "echo"; framing = "%s"; };
+  program: { port = $port1; handler = "program"; command = "cat"; max_connections = %d; };
+};
+"""
+        self.start(conf % ("line", 3))
+        old = next(pid for pid in self.pids() if sockdtest.process_name(pid) == "sockd-worker-1")
+        stays = self.connect()
+        clients = []
+        for n in 1, 2, 3:
+            clients.append(self.connect(self.port(1)))
+            self.wait_counter("programs", n, service="program")
+        clients.append(self.connect(self.port(1)))
+        self.wait_counter("paused_limit", 1, service="program")
+        self.stop_process(old)
+        clients.pop(0).close()
+        self.wait_counter("programs", lambda n: n == 2, service="program")
+        # What another framing has begun, it ends; and there is no room for the fourth but with the old worker.
+        self.assertEqual(self.reload(conf % ("block", 1)).returncode, 0)
+        os.kill(old, signal.SIGCONT)
+        self.wait_counter("programs", 3, service="program")
+        for client in clients:
+            client.close()
+        self.assertEqual(self.watched(old) - set(sockdtest.open_files(old)), set())
+        for _ in range(5):
+            self.assertEqual(self.converse(b"new", port=self.port(1)), b"new")
+        stays.sendall(b"x\n")
+        self.assertEqual(self.receive(stays, 2), b"x\n")
+        stays.close()
         self.wait_for_one_generation()
 
 
