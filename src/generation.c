@@ -309,10 +309,23 @@ int generation_make_seats(struct generation *g, size_t n_workers, bool has_spawn
     return seats_make_as(g, n_workers, has_spawner, &process_hooks);
 }
 
+/* Of all workers. */
+static uint64_t count_helpers(const struct generation *g)
+{
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < g->conf->n_services; i++)
+        if (g->conf->services[i].enabled && g->conf->services[i].handler == HANDLER_HELPER)
+            n += spawner_helpers(&g->conf->services[i], (unsigned)g->n_workers);
+    return n;
+}
+
 /* Told once: it is a wish of the configuration that the limits of this process do not grant. */
 static void check_descriptors(struct generation *g, struct complaints *complaints)
 {
-    uint64_t wanted = 0, possible = (uint64_t)g->all->max_descriptors * g->n_workers;
+    uint64_t wanted = SPAWNER_HELPER_PIPES * count_helpers(g), pipes = wanted;
+    uint64_t possible = (uint64_t)g->all->max_descriptors * g->n_workers;
+    char helpers[64] = "";
 
     for (size_t i = 0; i < g->conf->n_services; i++)
         if (g->conf->services[i].enabled && (g->conf->services[i].transports & TRANSPORTS_STREAM) &&
@@ -321,10 +334,12 @@ static void check_descriptors(struct generation *g, struct complaints *complaint
     if (wanted <= possible || g->all->told_descriptors)
         return;
     g->all->told_descriptors = true;
+    if (pipes > 0)
+        snprintf(helpers, sizeof(helpers), "; helpers take %llu", (unsigned long long)pipes);
     complaints_add(complaints, false,
                    "max_connections of all services, %llu, cannot be reached: the limit is %zu descriptors "
-                   "for each worker (LimitNOFILE=), and workers = %zu",
-                   (unsigned long long)wanted, g->all->max_descriptors, g->n_workers);
+                   "for each worker (LimitNOFILE=), and workers = %zu%s",
+                   (unsigned long long)(wanted - pipes), g->all->max_descriptors, g->n_workers, helpers);
 }
 
 /* The workers wait for the spawner, so that it is there when they are. */

@@ -30,12 +30,14 @@ int handover_receive(int inbox, struct handover *ret, char *bytes, int *ret_fd)
 
     if (n <= 0)
         return (int)n;
-    if (fd < 0 || (size_t)n < sizeof h || (size_t)n != sizeof h + h.len || h.len > HANDOVER_BYTES_MAX) {
+    if ((size_t)n < sizeof h || (size_t)n != sizeof h + h.len || h.len > HANDOVER_BYTES_MAX) {
         fd_close(&fd);
         return -EPROTO;
     }
     h.service[HANDOVER_SERVICE_MAX - 1] = '\0';
     *ret = h;
+    if (fd < 0)
+        return -EMFILE;
     *ret_fd = fd;
     return 1;
 }

@@ -15,10 +15,13 @@
 #define TAKEN_PER_TURN 64
 /* Without room for more it looks again after so long. */
 #define PAUSE_MS 50
+/* Of those that are lost, so many are told in a second. */
+#define LOSSES_PER_SECOND 10
 
 void mover_init(struct mover *mover, struct work *work, void (*on_closed)(struct mover *mover))
 {
     *mover = (struct mover){ .work = work, .on_closed = on_closed };
+    log_limit_init(&mover->losses, work->loop, NULL, " about hand-overs", LOSSES_PER_SECOND);
     for (int i = 0; i < HANDOVER_WAYS; i++)
         mover->ways[i] =
             (struct mover_way){ .mover = mover, .inbox_fd = -1, .inbox.fd = -1, .outbox.fd = -1 };
@@ -53,6 +56,7 @@ void mover_done(struct mover *mover)
     for (int i = 0; i < HANDOVER_WAYS; i++)
         close_inbox(&mover->ways[i]);
     loop_timer_stop(mover->work->loop, &mover->pause);
+    log_limit_done(&mover->losses);
     mover_close_outboxes(mover);
 }
 
@@ -67,7 +71,23 @@ static struct served *find_served(const struct work *work, const char *name)
     return NULL;
 }
 
-/* Takes one connection. As handover_receive. */
+/* H: of which service, and whose it was; NULL: not known. */
+static void lose(struct mover *mover, const struct handover *h, const char *why)
+{
+    struct log_about about = { .id = LOG_ID_FAULT };
+    struct served *served = h ? find_served(mover->work, h->service) : NULL;
+
+    if (h) {
+        about.service = h->service;
+        about.peer = &h->peer;
+    }
+    if (served)
+        stats_add(&served->stats->ended_error, 1);
+    if (log_limit_take(&mover->losses, LOG_ERR))
+        log_write(LOG_ERR, &about, "a connection that was handed over is lost: %s", why);
+}
+
+/* Takes one connection. 1, also when it is lost; 0 when nobody can send any more; -EAGAIN; else -errno. */
 static int take_one(struct mover_way *way)
 {
     struct mover *mover = way->mover;
@@ -75,16 +95,19 @@ static int take_one(struct mover_way *way)
     int fd;
     int r = handover_receive(way->inbox_fd, &h, mover->bytes, &fd);
 
+    if (r == -EMFILE || r == -EPROTO) {
+        lose(mover, r == -EMFILE ? &h : NULL, r == -EMFILE ? "no descriptor came" : "not to be understood");
+        return 1;
+    }
     if (r <= 0)
         return r;
     struct served *served = find_served(mover->work, h.service);
     if (!served) {
-        log_event(LOG_ERR, LOG_ID_FAULT,
-                  "a connection of service %s was handed over, which is not served here; closed", h.service);
+        lose(mover, &h, "the service is not served here");
         fd_close(&fd);
-        return 1;
+    } else if (conn_adopt(served, fd, &h, mover->bytes) < 0) {
+        lose(mover, &h, "out of memory");
     }
-    conn_adopt(served, fd, &h, mover->bytes);
     return 1;
 }
 
@@ -133,14 +156,14 @@ static void on_inbox(struct loop_source *source, uint32_t events)
     int r = 1;
 
     (void)events;
-    for (int n = 0; n < TAKEN_PER_TURN && (r > 0 || r == -EPROTO); n++) {
+    for (int n = 0; n < TAKEN_PER_TURN && r > 0; n++) {
         if (lacks_room(way->mover)) {
             pause_inbox(way);
             return;
         }
         r = take_one(way);
     }
-    if (r > 0 || r == -EAGAIN || r == -EPROTO)
+    if (r > 0 || r == -EAGAIN)
         return;
     close_inbox(way);
     way->mover->on_closed(way->mover);
@@ -170,7 +193,7 @@ void mover_close_inboxes(struct mover *mover)
     for (int i = 0; i < HANDOVER_WAYS; i++) {
         int r = 1;
 
-        while (mover->ways[i].inbox_fd >= 0 && (r > 0 || r == -EPROTO))
+        while (mover->ways[i].inbox_fd >= 0 && r > 0)
             r = take_one(&mover->ways[i]);
         close_inbox(&mover->ways[i]);
     }

@@ -5,6 +5,7 @@
 #ifndef SOCKD_MOVER_H
 #define SOCKD_MOVER_H
 
+#include "base/log_limit.h"
 #include "base/loop.h"
 #include "channel.h"
 #include "served.h"
@@ -20,6 +21,7 @@ struct mover {
     struct work *work; /* borrows; its outbox_fds are ours */
     struct mover_way ways[HANDOVER_WAYS];
     struct loop_timer pause; /* of taking, for want of memory */
+    struct log_limit losses; /* lines about connections that were lost on their way */
     char *bytes;             /* owns; room for what came with a connection, while there is an inbox */
     void (*on_closed)(struct mover *mover); /* nothing will come any more */
 };

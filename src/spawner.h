@@ -96,6 +96,9 @@ static inline unsigned spawner_helpers_of(const struct service *service, unsigne
     return n;
 }
 
+/* Descriptors that a helper costs its worker, while it works: the pipes. */
+#define SPAWNER_HELPER_PIPES 2
+
 /* Whether a configuration has anything to start. */
 bool spawner_is_needed(const struct conf *conf);
 

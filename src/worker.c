@@ -309,10 +309,16 @@ static void on_handler(struct served *served, const char *why)
         give_up(worker);
 }
 
+/* Connections that older workers hand over may be here before the helpers. */
 static size_t connections_that_fit(const struct worker_setup *setup)
 {
+    const struct conf *conf = setup->conf;
     size_t taken = setup->listeners->len + DESCRIPTOR_RESERVE;
 
+    for (size_t i = 0; i < conf->n_services; i++)
+        if (conf->services[i].enabled && conf->services[i].handler == HANDLER_HELPER)
+            taken += (size_t)SPAWNER_HELPER_PIPES *
+                     spawner_helpers_of(&conf->services[i], setup->number, setup->n_workers);
     return setup->max_descriptors > taken ? setup->max_descriptors - taken : 1;
 }
 

@@ -1,5 +1,6 @@
 """Hand-overs at bad moments: nobody is cut but by the death of who had taken him. Rows A1, A19, B1, B3 and B7."""
 import os
+import resource
 import select
 import signal
 import socket
@@ -198,6 +199,48 @@ services:
         self.assertEqual(self.receive(stays, 2), b"x\n")
         stays.close()
         self.wait_for_one_generation()
+
+    def test_B1_hand_over_to_many_helpers_waits_for_room(self):
+        """Connections come before the helpers, which need descriptors too."""
+        helpers = 'handler = "helper"; helpers = %d; command = "/bin/cat"; max_connections = 315; '
+        self.serve(helpers % 1, top="workers = 1;", shell='ulimit -n 400; exec "$@"')  # 336 for the worker
+        clients = [self.connect() for _ in range(315)]
+        self.wait_counter("connections", 315)
+        self.assertEqual([line for line in self.sockd.log if "cannot be reached" in line], [])
+        self.reload_to(helpers % 50, top="workers = 1;")
+        self.wait_for(lambda: self.status()["workers"][0]["connections"] >= 200)
+        for client in clients:
+            client.sendall(b"line\n")
+        while clients:  # each that leaves is room for another
+            for client in select.select(clients, [], [], sockdtest.TIMEOUT)[0]:
+                self.assertEqual(self.receive(client, 5), b"line\n")
+                clients.remove(client)
+                client.close()
+        self.wait_for_one_generation()
+        self.wait_log("max_connections of all services, 315, cannot be reached: the limit is 336 descriptors for each worker "
+                      r"\(LimitNOFILE=\), and workers = 1; helpers take 100$")
+
+    def test_B1_a_connection_that_is_lost_for_want_of_a_descriptor_is_told_and_counted(self):
+        self.serve(ECHO, top="workers = 1;")
+        old, = self.pids()
+        clients = [self.connect() for _ in range(30)]
+        self.wait_counter("connections", 30)
+        self.stop_process(old)
+        self.reload_to(ECHO + 'max_request = "65k";', top="workers = 1;")
+        new, = [pid for pid in self.pids() if pid != old]
+        taken = sockdtest.open_files(new)
+        soft, hard = resource.prlimit(new, resource.RLIMIT_NOFILE)
+        lowest = next(fd for fd in range(1000) if fd not in taken)
+        resource.prlimit(new, resource.RLIMIT_NOFILE, (lowest + 1, hard))
+        os.kill(old, signal.SIGCONT)
+        self.expect_log("a connection that was handed over is lost: no descriptor came", "more lines about hand-overs suppressed")
+        self.wait_log(r"error: echo: 127\.\S+: a connection that was handed over is lost: no descriptor came$")
+        self.wait_log("19 more lines about hand-overs suppressed")
+        resource.prlimit(new, resource.RLIMIT_NOFILE, (soft, hard))
+        self.wait_for_one_generation()
+        self.assertEqual((self.counter("ended_error"), self.counter("connections")), (29, 1))
+        for client in clients:
+            client.close()
 
 
 class StopTest(RaceTest):
