@@ -320,6 +320,24 @@ static uint64_t count_helpers(const struct generation *g)
     return n;
 }
 
+/* The spawner has two descriptors of each process that runs. */
+static void check_programs(struct generation *g, struct complaints *complaints)
+{
+    uint64_t programs = 0, helpers = 2 * count_helpers(g);
+
+    for (size_t i = 0; i < g->conf->n_services; i++)
+        if (g->conf->services[i].enabled && g->conf->services[i].handler == HANDLER_PROGRAM)
+            programs += (uint64_t)g->conf->services[i].max_programs;
+    if (programs == 0 || 2 * programs + helpers <= g->all->max_descriptors || g->all->told_programs)
+        return;
+    g->all->told_programs = true;
+    complaints_add(
+        complaints, false,
+        "max_programs of all services, %llu, cannot be reached: the limit is %zu descriptors for the "
+        "spawner (LimitNOFILE=), and each program takes two",
+        (unsigned long long)programs, g->all->max_descriptors);
+}
+
 /* Told once: it is a wish of the configuration that the limits of this process do not grant. */
 static void check_descriptors(struct generation *g, struct complaints *complaints)
 {
@@ -390,6 +408,7 @@ int generation_open(struct generations *all, struct conf *conf, const struct nam
         return r;
     }
     check_descriptors(g, complaints);
+    check_programs(g, complaints);
     g->number = ++all->last_number;
     list_append(&all->all, &g->link);
     r = start_all(g, complaints);

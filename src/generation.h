@@ -65,6 +65,7 @@ struct generations {
     const struct generation_hooks *hooks;
     void *owner;
     bool told_descriptors; /* that max_connections cannot be reached */
+    bool told_programs;    /* that max_programs cannot be reached */
 
     struct list all;            /* the oldest first */
     struct generation *serving; /* borrows; NULL before the first is ready */

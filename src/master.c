@@ -339,6 +339,7 @@ static void init(struct master *master, const struct master_setup *setup)
         .max_descriptors = limit > 2 * DESCRIPTORS_RESERVED ? limit - DESCRIPTORS_RESERVED : limit / 2,
         .soft_descriptors = soft,
         .told_descriptors = !setup->file, /* nobody wrote max_connections on a command line */
+        .told_programs = !setup->file,
         .hooks = &generation_hooks,
         .owner = master,
     };

@@ -1,6 +1,7 @@
 /*
  * What the parts of the spawner share: workers that are attached, and services with their processes.
- * spawner.c has its life and who says what, spawner_program.c the programs, spawner_helper.c the helpers.
+ * spawner.c has its life and who says what, spawner_program.c the programs, spawner_helper.c the helpers,
+ * spawner_room.c what there are descriptors for.
  */
 #ifndef SOCKD_SPAWNED_H
 #define SOCKD_SPAWNED_H
@@ -8,6 +9,11 @@
 #include "spawner.h"
 #include "spawner_child.h"
 #include "spawner_line.h"
+
+/* Descriptors that a process costs: its pidfd and its standard error; and more of them while it is started. */
+#define SPAWNED_CHILD_FDS    2
+#define SPAWNED_PROGRAM_MORE 1
+#define SPAWNED_HELPER_MORE  5
 
 /* Between TERM and KILL. */
 #define SPAWNED_GRACE_MS 1000
@@ -65,9 +71,13 @@ struct spawner {
     struct list attached;
     struct spawned_service *services; /* owns; by index; conf is NULL where nothing is to be spawned */
     size_t n_services, n_children, n_waiting;
-    uint32_t last_id; /* of a program */
+    size_t starting_fds; /* that children have only while they are started */
+    uint32_t last_id;    /* of a program */
     bool leaving, killing;
     struct loop_timer drain_timer, end_timer;
+    size_t room;                     /* descriptors for processes and connections */
+    struct spawned_service *crowded; /* for want of them no worker is read; NULL: there are enough */
+    struct loop_timer room_timer;
 };
 
 /* The answer to a worker; takes the N descriptors. */
@@ -77,6 +87,13 @@ void spawned_answer(struct attached *to, const struct spawned_service *s, struct
 void spawned_check_end(struct spawner *spawner);
 /* Whether a line about the service may be logged. */
 bool spawned_may_tell(struct spawned_service *s, enum service_log what);
+
+/* In spawner_room.c. While there are too few descriptors, workers are not read. To be looked at when the
+ * service has got one more connection, and when its descriptor has not come. */
+void spawned_init_room(struct spawner *spawner);
+void spawned_check_room(struct spawned_service *s, bool came);
+/* Some may be free again. */
+void spawned_look_for_room(struct spawner *spawner);
 
 /* In spawner_program.c. Takes FD (-1: none came). */
 void spawned_take_program(struct attached *from, struct spawned_service *s,

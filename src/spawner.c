@@ -44,6 +44,7 @@ static void on_nothing_left(struct loop_timer *timer)
 
 void spawned_check_end(struct spawner *spawner)
 {
+    spawned_look_for_room(spawner);
     if (spawner->leaving)
         loop_timer_set(&spawner->loop, &spawner->end_timer, 0, on_nothing_left);
 }
@@ -302,6 +303,7 @@ static int start(struct spawner *spawner)
         r = start_service(spawner, spawner->n_services, low_oom_score);
     if (r == 0)
         r = loop_add(&spawner->loop, &spawner->channel, spawner->channel_fd, EPOLLIN, on_channel);
+    spawned_init_room(spawner);
     if (r == 0)
         r = spawn_pool_open(&spawner->loop, &spawner->pool);
     if (r == 0)

@@ -86,6 +86,7 @@ static void on_helper_started(struct child *child, const struct child_failure *f
                                       .slot = child->slot,
                                       .pid = child->process.pid };
 
+    s->spawner->starting_fds -= SPAWNED_HELPER_MORE;
     if (failure) {
         close_pipes(child);
         if (child->asker)
@@ -158,6 +159,7 @@ static void start_helper(struct attached *to, struct spawned_service *s, uint32_
     s->slots[slot].child = child;
     list_append(&s->children, &child->link);
     spawner->n_children++;
+    spawner->starting_fds += SPAWNED_HELPER_MORE;
 }
 
 /* A worker that asks for a second one gets it in place of the first. */

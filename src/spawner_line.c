@@ -75,7 +75,7 @@ static int receive_some(struct spawner_line *line)
     struct spawner_packet packet;
     int fds[SPAWNER_FDS_MAX];
 
-    for (int i = 0; i < PACKETS_PER_TURN && line->fd >= 0; i++) {
+    for (int i = 0; i < PACKETS_PER_TURN && line->source.fd >= 0; i++) {
         int r = spawner_receive(line->fd, &packet, fds);
         if (r == 0)
             return -EPIPE;
@@ -111,6 +111,19 @@ int spawner_line_open(struct spawner_line *line, int fd)
     }
     line->fd = fd;
     return 0;
+}
+
+/* Not watched at all, since an end that is gone is told of whatever one waits for. */
+void spawner_line_hold(struct spawner_line *line)
+{
+    loop_remove(line->loop, &line->source);
+}
+
+int spawner_line_go_on(struct spawner_line *line)
+{
+    uint32_t events = list_empty(&line->waiting) ? EPOLLIN : EPOLLIN | EPOLLOUT;
+
+    return spawner_line_is_held(line) ? loop_add(line->loop, &line->source, line->fd, events, on_event) : 0;
 }
 
 static int wait_for_room(struct spawner_line *line, const struct spawner_packet *packet, const int *fds,

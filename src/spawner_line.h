@@ -28,12 +28,23 @@ int spawner_line_open(struct spawner_line *line, int fd);
 /* Without on_lost. Harmless for one that is not connected. */
 void spawner_line_close(struct spawner_line *line);
 
+/* Reads no packets until it goes on, as when no descriptor is free for what they bring: the other side waits.
+ * Harmless for one that is not connected. */
+void spawner_line_hold(struct spawner_line *line);
+/* 0; or -errno, and it is held on. */
+int spawner_line_go_on(struct spawner_line *line);
+
 /* Takes the N descriptors, also when it fails: 0, now or when there is room; -ENOTCONN; -ENOMEM. */
 int spawner_line_send(struct spawner_line *line, const struct spawner_packet *packet, const int *fds, int n);
 
 static inline bool spawner_line_is_open(const struct spawner_line *line)
 {
     return line->fd >= 0;
+}
+
+static inline bool spawner_line_is_held(const struct spawner_line *line)
+{
+    return line->fd >= 0 && line->source.fd < 0;
 }
 
 #endif

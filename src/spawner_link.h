@@ -37,6 +37,12 @@ static inline bool spawner_link_is_connected(const struct spawner_link *link)
     return spawner_line_is_open(&link->line);
 }
 
+/* The spawner takes what it is sent; false while it does not, and what is sent waits here. */
+static inline bool spawner_link_has_room(const struct spawner_link *link)
+{
+    return list_empty(&link->line.waiting);
+}
+
 /* USER is borrowed until it leaves; on_connected comes inside when there is a spawner. */
 void spawner_link_join(struct spawner_link *link, struct spawner_user *user);
 void spawner_link_leave(struct spawner_user *user);

@@ -156,6 +156,7 @@ static void on_program_started(struct child *child, const struct child_failure *
     struct log_about about = { .id = LOG_ID_PROGRAM_STARTED, .service = s->conf->name, .peer = &child->peer };
 
     child->client = NULL;
+    s->spawner->starting_fds -= SPAWNED_PROGRAM_MORE;
     if (failure) {
         s->n_programs--;
         s->spawner->n_children--;
@@ -196,6 +197,7 @@ static int start_program(struct spawned_service *s, struct waiting *w)
     list_append(&s->children, &child->link);
     s->n_programs++;
     spawner->n_children++;
+    spawner->starting_fds += SPAWNED_PROGRAM_MORE;
     return 0;
 }
 
@@ -270,25 +272,35 @@ static bool check_limits(struct spawned_service *s, struct waiting *w, unsigned 
     return false;
 }
 
+static void lose(struct spawned_service *s, const struct addr *peer, const char *why)
+{
+    struct log_about about = { .id = LOG_ID_FAULT, .service = s->conf->name, .peer = peer };
+
+    stats_add(&s->stats->programs_failed, 1);
+    if (log_limit_take(&s->recipe.lines, LOG_ERR))
+        log_write(LOG_ERR, &about, "a connection is lost: %s", why);
+}
+
 /* Takes FD. */
 void spawned_take_program(struct attached *from, struct spawned_service *s,
                           const struct spawner_packet *packet, int fd)
 {
     struct spawner_packet taken = { .word = SPAWNER_TAKEN, .token = packet->token };
-    struct waiting *w = fd < 0 ? NULL : new_waiting(s, packet, fd);
+    bool came = fd >= 0;
+    struct waiting *w = came ? new_waiting(s, packet, fd) : NULL;
 
     if (w) {
         unsigned of_source = count_program(s, &w->peer);
         if (!check_limits(s, w, of_source))
             fd_set_nonblock(fd, 0);
     } else {
-        log_write(LOG_ERR, &(struct log_about){ .id = LOG_ID_FAULT, .service = s->conf->name },
-                  "a connection is lost: %s", fd < 0 ? "no descriptor came" : "out of memory");
+        lose(s, &packet->peer, came ? "out of memory" : "no descriptor came");
         fd_close(&fd);
     }
     spawned_answer(from, s, &taken, NULL, 0);
     if (!s->again.place)
         start_programs(s);
+    spawned_check_room(s, came);
 }
 
 void spawned_drop_one(struct spawned_service *s, struct waiting *w)

@@ -89,7 +89,7 @@ static bool waits(void *context)
     const struct programs *programs = context;
     const struct handler_host *host = programs->host;
 
-    if (!spawner_link_is_connected(host->spawner))
+    if (!spawner_link_is_connected(host->spawner) || !spawner_link_has_room(host->spawner))
         return true;
     return host->service->overload == OVERLOAD_WAIT &&
            stats_sum_living(host->stats, host->slot, offsetof(struct stats_service, programs)) +

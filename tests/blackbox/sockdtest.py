@@ -45,7 +45,7 @@ PORTS = 16  # of each test
 
 SANITIZER = re.compile(r"ERROR: \w+Sanitizer|WARNING: \w+Sanitizer|runtime error:|Assertion .* failed|assert")
 # Says something of the machine's limits, not of the test.
-MACHINE = re.compile(r"max_connections of all services, \d+, cannot be reached")
+MACHINE = re.compile(r"max_(connections|programs) of all services, \d+, cannot be reached")
 COMPLAINT = re.compile(r"^([-0-9]+ [0-9:.]+ \[\d+( worker \d+| spawner| exporter)?\] )?(error|warning): ")
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -453,6 +453,46 @@ class TheBounds(ProgramTest):
         self.wait_number("programs", 2)
         self.hello()
 
+    def test_C1_more_programs_than_there_are_descriptors_for_wait(self):
+        """The spawner needs two for each; a client that came when it had none was closed on."""
+        self.expect_log("no descriptor is free for")
+        self.program("cat", keys="max_programs = 400;", top="workers = 2;", shell='ulimit -n 256; exec "$@"')
+        clients = [self.connect() for _ in range(300)]
+        for client in clients:
+            client.sendall(b"x\n")
+        self.wait_log(r"warning: it: no descriptor is free for [5-7](\.\d+)? s")
+        self.assertGreater(self.running(), 80)
+        while clients:  # each that leaves is room for another
+            for client in select.select(clients, [], [], sockdtest.TIMEOUT)[0]:
+                self.assertEqual(client.recv(10), b"x\n")
+                clients.remove(client)
+                client.close()
+        self.wait_log(r"\] it: descriptors free again after")
+        self.wait_number("programs", 0)
+        self.assertEqual((self.numbers()["programs_started"], self.numbers()["programs_failed"]), (300, 0))
+        self.wait_log(r"warning: max_programs of all services, 400, cannot be reached: the limit is 192 descriptors for the "
+                      r"spawner \(LimitNOFILE=\), and each program takes two$")
+        self.assertEqual([line for line in self.sockd.log if "cannot" in line and "max_programs" not in line], [])
+
+    def test_C1_a_connection_that_the_spawner_cannot_take_is_told_and_others_wait(self):
+        self.expect_log("a connection is lost: no descriptor came", "no descriptor is free for")
+        self.program("cat", top="workers = 1;")
+        spawner = self.spawner()
+        taken = sockdtest.open_files(spawner)
+        soft, hard = resource.prlimit(spawner, resource.RLIMIT_NOFILE)
+        lowest = next(fd for fd in range(1000) if fd not in taken)
+        resource.prlimit(spawner, resource.RLIMIT_NOFILE, (lowest, hard))
+        self.assertEqual(self.connect().recv(1), b"")
+        self.wait_log(r"error: it: 127\.\S+: a connection is lost: no descriptor came$")
+        clients = [self.connect() for _ in range(20)]
+        for client in clients:
+            client.sendall(b"x\n")
+        self.wait_for(lambda: self.numbers()["paused_descriptors"] > 0)
+        resource.prlimit(spawner, resource.RLIMIT_NOFILE, (soft, hard))
+        for client in clients:
+            self.assertEqual(client.recv(10), b"x\n")
+        self.assertEqual((self.numbers()["programs_started"], self.numbers()["programs_failed"]), (20, 1))
+
     def test_the_connections_of_a_source_count_while_their_programs_run(self):
         self.shell(HELLO, keys="max_connections_per_source = 2;")
         first, _ = self.hello()

@@ -117,6 +117,23 @@ static void test_descriptors_travel_with_their_packets_and_none_is_left(void **s
     assert_int_equal(count_fds(), before);
 }
 
+static void test_a_line_that_is_held_reads_nothing_and_forgets_nothing(void **state)
+{
+    (void)state;
+    send_n(10, 2);
+    spawner_line_hold(&b.line);
+    spawner_line_close(&a.line);
+    for (int i = 0; i < 3; i++)
+        loop_turn(&loop, 0); /* its end has not been heard, and is no reason to wake */
+    assert_true(spawner_line_is_held(&b.line));
+    assert_int_equal(b.packets + b.lost, 0);
+    assert_int_equal(spawner_line_go_on(&b.line), 0);
+    while (!b.lost)
+        loop_turn(&loop, 1000);
+    assert_int_equal(b.packets, 10);
+    assert_false(spawner_line_is_held(&b.line));
+}
+
 static void test_the_end_of_the_other_side_is_told_once_after_its_last_words(void **state)
 {
     (void)state;
@@ -168,6 +185,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_packets_wait_when_the_other_side_is_slow_and_come_in_order,
                                         set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_descriptors_travel_with_their_packets_and_none_is_left, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_a_line_that_is_held_reads_nothing_and_forgets_nothing, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_the_end_of_the_other_side_is_told_once_after_its_last_words,
                                         set_up, tear_down),
