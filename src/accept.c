@@ -23,6 +23,9 @@
 /* Connections over the fair share that are no reason to. */
 #define REST_SLACK 4
 
+/* So many failures in a row are not of so many connections: it will not succeed for now. */
+#define FAILURES_MAX 64
+
 /* How often it is told why accept(2) fails. */
 #define TELL_FAILURE_MS 10000
 
@@ -259,6 +262,22 @@ static void fail_accepting(struct acceptor *acceptor, int error)
     pause_accepting(acceptor);
 }
 
+/* It has not taken one. False when there is none now. */
+static bool fail_one(struct acceptor *acceptor, int error)
+{
+    if (error == EAGAIN) {
+        acceptor->failures = 0;
+        return false;
+    }
+    if (is_shortage(error) || is_shut(error) || ++acceptor->failures >= FAILURES_MAX) {
+        fail_accepting(acceptor, error);
+        return false;
+    }
+    if (error != EINTR)
+        stats_add(&acceptor->served->stats->accept_errors, 1);
+    return true;
+}
+
 /* Takes one connection. False when there is none now. */
 static bool accept_one(struct acceptor *acceptor)
 {
@@ -268,19 +287,9 @@ static bool accept_one(struct acceptor *acceptor)
     struct addr peer, local;
     int fd = accept4(acceptor->listener->fd, (struct sockaddr *)&name, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
-    if (fd < 0 && errno == EAGAIN)
-        return false;
-    if (fd < 0) {
-        int error = errno;
-
-        if (!is_shortage(error) && !is_shut(error)) {
-            if (error != EINTR)
-                stats_add(&served->stats->accept_errors, 1);
-            return true;
-        }
-        fail_accepting(acceptor, error);
-        return false;
-    }
+    if (fd < 0)
+        return fail_one(acceptor, errno);
+    acceptor->failures = 0;
     find_peer(fd, &name, &peer);
     find_local(fd, acceptor->listener, &local);
     if (acceptor->left && must_wait(served))

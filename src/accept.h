@@ -20,6 +20,7 @@ struct acceptor {
     const struct listener *listener; /* borrows */
     struct loop_timer timer;         /* when it joins again: it is paused, or rests */
     bool paused, left;
+    unsigned failures;        /* of accept(2), in a row */
     uint64_t told_failure_ms; /* why accept(2) failed; 0: never */
     bool removed;             /* nobody will listen here any more */
 };

@@ -271,6 +271,22 @@ class StreamsTest(SockdTest):
                 self.assertLess(clock.seconds() - began, 1 * SLOW)
                 self.wait_counter("accept_errors", before + 3)
 
+    def test_C3_an_accept_that_fails_on_and_on_costs_no_processor(self):
+        """As a security module makes it fail, which takes nobody out of the queue."""
+        self.serve('handler = "echo";', top="workers = 1;")
+        worker, = self.pids()
+        with self.strace(worker, "trace=accept4", "inject=accept4:error=EACCES"):
+            client = self.connect()
+            self.wait_log("echo: cannot accept: Permission denied; tried again every 50 ms$")
+            before, began = self.counter("accept_errors"), time.monotonic()
+            self.wait_counter("accept_errors", before + 5)
+            self.assertGreaterEqual(time.monotonic() - began, 0.2)
+            # A worker that leaves does not try for ever: who waits is left for others.
+            self.assertEqual(self.reload().returncode, 0)
+            client.sendall(b"served\n")
+            self.assertEqual(client.recv(100), b"served\n")
+            self.wait_for_one_generation()
+
     def test_C3_a_listener_that_somebody_else_shut_costs_no_processor(self):
         """Who handed it over has it too, and `ss -K` shuts any."""
         listener = self.keep(socket.create_server((self.addr, self.port())))
