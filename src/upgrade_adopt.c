@@ -247,6 +247,7 @@ static int adopt_process(struct generation *g, const struct upgrade_process *fro
     struct process kept = process_of(g->all->stats, from);
 
     seat->failures = (unsigned)from->failures;
+    seat->failing_since_ms = loop_now(g->all->loop); /* as far as we know */
     if (from->pid > 0)
         return process_adopt(&seat->process, &kept);
     if (!generation_is_leaving(g))

@@ -462,6 +462,28 @@ class UpgradeTest(SockdTest):
         self.write("sockd.conf", self.service(ECHO))
         self.check_upgrade(1, 2)
 
+    def start_without_a_new_generation(self):
+        """A new program whose generation cannot start: the old one goes on serving."""
+        self.expect_log("upgraded: .* but", "reload failed", "cannot listen", "Address already in use")
+        taken = self.keep(socket.socket())
+        taken.bind((self.addr, self.port(2)))
+        taken.listen()
+        with open(os.path.join(self.dir, "sockd.conf")) as f:
+            self.write("sockd.conf", f.read().replace(
+                "services:\n{", 'services:\n{ more: { host = "$addr"; port = $port2; handler = "echo"; };'))
+        self.assertIn("but the new generation did not start", self.upgrade().stderr)
+
+    def test_a_worker_that_did_not_start_is_back_after_a_time_that_is_known(self):
+        self.start_copy(self.service(ECHO, top="workers = 1;"))
+        self.expect_log("before its first job")
+        for _ in range(5):
+            worker = self.wait_for(lambda: self.status()["workers"][0]["pid"])
+            os.kill(worker, signal.SIGKILL)
+            self.wait_log(r"\[pid %d\] was ended by signal 9 .* before its first job" % worker)
+        known = len(self.sockd.log)
+        self.start_without_a_new_generation()
+        self.wait_log(r"worker 1 .* serves again after [0-9.]+ s; ", since=known)
+
     def test_listeners_of_all_kinds_and_the_control_socket_stay_the_same(self):
         conf = """services: {
           tcp: { host = "$addr"; port = $port; handler = "echo"; transport = [ "tcp", "udp" ]; max_reply_ratio = 0; };
