@@ -215,8 +215,7 @@ static void on_process_ready(struct process *process)
         g->all->hooks->on_ready(g, g->all->owner);
 }
 
-/* Whether a process that is gone is worth another. */
-static bool is_wanted(const struct seat *seat)
+bool generation_wants(const struct seat *seat)
 {
     const struct generation *g = seat->generation;
 
@@ -265,7 +264,7 @@ static void on_process_gone(struct process *process, pid_t pid, int status, bool
         orphans_note(&g->all->orphans, pid);
     if (g->state == GENERATION_STARTING && !g->patient)
         fail_start(seat, what);
-    else if (is_wanted(seat) && !clean)
+    else if (generation_wants(seat) && !clean)
         replace(seat, what, worked || lasted);
     else if (!clean && log_limit_take(&g->all->deaths, LOG_WARNING))
         log_write(LOG_WARNING, &died, "%s; generation %u leaves, so it is not replaced", what, g->number);

@@ -179,6 +179,8 @@ static inline struct seat *generation_spawner(const struct generation *g)
 void generation_count_drops(const struct generation *g);
 
 uint64_t generation_connections(const struct generation *g);
+/* Whether the seat is to have a process. */
+bool generation_wants(const struct seat *seat);
 size_t generation_workers_alive(const struct generation *g);
 
 void generations_init(struct generations *all);

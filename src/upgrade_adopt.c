@@ -250,7 +250,7 @@ static int adopt_process(struct generation *g, const struct upgrade_process *fro
     seat->failing_since_ms = loop_now(g->all->loop); /* as far as we know */
     if (from->pid > 0)
         return process_adopt(&seat->process, &kept);
-    if (!generation_is_leaving(g))
+    if (generation_wants(seat)) /* the workers are known before the spawner */
         seat_start_later(seat);
     return 0;
 }

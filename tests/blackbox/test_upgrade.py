@@ -484,6 +484,22 @@ class UpgradeTest(SockdTest):
         self.start_without_a_new_generation()
         self.wait_log(r"worker 1 .* serves again after [0-9.]+ s; ", since=known)
 
+    def test_a_spawner_of_a_generation_that_leaves_is_started_by_the_new_program(self):
+        """Its workers may have requests that only helpers can answer."""
+        helper = 'handler = "helper"; helpers = 1; command = "/bin/cat"; framing = "%s"; '
+        self.start_copy(self.service(helper % "line", top="workers = 1;"))
+        self.expect_log("was ended by signal 9", "cannot start the spawner", "cannot start spawner", "helper")
+        client = self.connect()
+        self.ask(client, b"before")
+        spawner = self.status()["spawner"]
+        self.reload_to(helper % "netstring", top="workers = 1;")  # what another framing has begun, it ends
+        with self.strace(self.sockd.pid, "inject=clone,clone3,fork,vfork:error=EAGAIN:when=1..5"):
+            os.kill(spawner, signal.SIGKILL)
+            self.wait_log(r"cannot start spawner: .*; next try in 1\.\d+ s")
+        self.check_upgrade(2, 3)
+        self.ask(client, b"after")
+        client.close()
+
     def test_listeners_of_all_kinds_and_the_control_socket_stay_the_same(self):
         conf = """services: {
           tcp: { host = "$addr"; port = $port; handler = "echo"; transport = [ "tcp", "udp" ]; max_reply_ratio = 0; };
