@@ -41,6 +41,7 @@ struct waiting {
     uint32_t id;     /* in this spawner, for sockctl */
     uint64_t since_ms;
     struct addr peer, local;
+    bool counted_source; /* as one of its source's */
 };
 
 /* One service as the spawner has it. */

@@ -95,6 +95,7 @@ struct child {
     struct addr peer;       /* of a program */
     uint32_t id;            /* of a program, for sockctl; 0: a helper */
     uint64_t since_ms;      /* of a program: when its connection came */
+    bool counted_source;    /* of a program: its connection, as one of its source's */
     uint32_t slot;          /* of a helper */
     bool killed;            /* of a helper: as its worker wanted */
     struct attached *asker; /* of a helper; NULL: gone */

@@ -21,27 +21,30 @@
 /* How often that is told. */
 #define TELL_SHORTAGE_MS 10000
 
-/* How many connections its source has now, by all counters. */
-static unsigned count_program(struct spawned_service *s, const struct addr *peer)
+/* How many connections its source has now, by all counters; 0: there is no place to count them. */
+static unsigned count_program(struct spawned_service *s, struct waiting *w)
 {
     struct spawner *spawner = s->spawner;
+    unsigned of_source;
 
     stats_add(&s->stats->connections, 1);
     stats_add(&spawner->page->connections, 1);
     stats_add(&s->stats->programs, 1);
     if (s->conf->max_connections_per_source == 0)
         return 0;
-    return stats_source_add(spawner->setup->stats, spawner->page, s->stats_slot, addr_source(peer));
+    of_source = stats_source_add(spawner->setup->stats, spawner->page, s->stats_slot, addr_source(&w->peer));
+    w->counted_source = of_source > 0;
+    return of_source;
 }
 
-static void uncount_program(struct spawned_service *s, const struct addr *peer)
+static void uncount_program(struct spawned_service *s, const struct addr *peer, bool counted_source)
 {
     struct spawner *spawner = s->spawner;
 
     stats_sub(&s->stats->connections, 1);
     stats_sub(&spawner->page->connections, 1);
     stats_sub(&s->stats->programs, 1);
-    if (s->conf->max_connections_per_source)
+    if (counted_source)
         stats_source_sub(spawner->page, s->stats_slot, addr_source(peer));
 }
 
@@ -91,7 +94,7 @@ static void on_program_end(struct child *child, int status)
     tell_program_end(child, status);
     s->n_programs--;
     s->spawner->n_children--;
-    uncount_program(s, &child->peer);
+    uncount_program(s, &child->peer, child->counted_source);
     start_programs(s);
     tell_room(s);
     spawned_check_end(s->spawner);
@@ -131,7 +134,7 @@ static void fail_program(struct spawned_service *s, struct waiting *w, const cha
     stats_add(&s->stats->programs_failed, 1);
     if (spawned_may_tell(s, SERVICE_LOG_ERRORS))
         log_write(LOG_WARNING, &about, "closed: %s", why);
-    uncount_program(s, &w->peer);
+    uncount_program(s, &w->peer, w->counted_source);
     drop_waiting(s, w);
 }
 
@@ -194,6 +197,7 @@ static int start_program(struct spawned_service *s, struct waiting *w)
     child->client = w;
     child->id = w->id;
     child->since_ms = w->since_ms;
+    child->counted_source = w->counted_source;
     list_append(&s->children, &child->link);
     s->n_programs++;
     spawner->n_children++;
@@ -245,7 +249,7 @@ static void turn_away(struct spawned_service *s, struct waiting *w, stats_number
     stats_add(counter, 1);
     if (spawned_may_tell(s, SERVICE_LOG_ERRORS))
         log_write(LOG_NOTICE, &about, "refused: %s", limit);
-    uncount_program(s, &w->peer);
+    uncount_program(s, &w->peer, w->counted_source);
     if (text->data && send(w->fd, text->data, text->len, MSG_DONTWAIT | MSG_NOSIGNAL) > 0) {
         shutdown(w->fd, SHUT_WR);
         /* Unread input would make a reset of the end, which destroys the reply. */
@@ -290,7 +294,7 @@ void spawned_take_program(struct attached *from, struct spawned_service *s,
     struct waiting *w = came ? new_waiting(s, packet, fd) : NULL;
 
     if (w) {
-        unsigned of_source = count_program(s, &w->peer);
+        unsigned of_source = count_program(s, w);
         if (!check_limits(s, w, of_source))
             fd_set_nonblock(fd, 0);
     } else {
@@ -305,7 +309,7 @@ void spawned_take_program(struct attached *from, struct spawned_service *s,
 
 void spawned_drop_one(struct spawned_service *s, struct waiting *w)
 {
-    uncount_program(s, &w->peer);
+    uncount_program(s, &w->peer, w->counted_source);
     drop_waiting(s, w);
 }
 
