@@ -39,12 +39,16 @@ static void close_inbox(struct mover_way *way)
     }
 }
 
+static void close_outbox(struct mover *mover, enum handover_way way)
+{
+    loop_remove(mover->work->loop, &mover->ways[way].outbox);
+    fd_close(&mover->work->outbox_fds[way]);
+}
+
 void mover_close_outboxes(struct mover *mover)
 {
-    for (int i = 0; i < HANDOVER_WAYS; i++) {
-        loop_remove(mover->work->loop, &mover->ways[i].outbox);
-        fd_close(&mover->work->outbox_fds[i]);
-    }
+    for (int i = 0; i < HANDOVER_WAYS; i++)
+        close_outbox(mover, (enum handover_way)i);
     list_for_each (it, &mover->work->served)
         container_of(it, struct served, link)->moves = false;
 }
@@ -246,6 +250,7 @@ static void on_outbox_full(struct work *work, enum handover_way way)
 /* Takes FD: connections go there, those of the services that are named next. */
 static void set_outbox(struct mover *mover, enum handover_way way, int fd)
 {
+    close_outbox(mover, way);
     mover->work->outbox_fds[way] = fd;
     mover->work->on_outbox_full = on_outbox_full;
     mover->work->mover = mover;
