@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* When too many descriptors are on their way, nobody tells of their arrival: it is tried so often. */
+#define PAUSE_MS 20
+
 /* Packets taken in one turn, so that others get theirs. */
 #define PACKETS_PER_TURN 64
 
@@ -43,6 +46,7 @@ void spawner_line_close(struct spawner_line *line)
     if (line->fd < 0)
         return;
     loop_remove(line->loop, &line->source);
+    loop_timer_stop(line->loop, &line->again);
     fd_close(&line->fd);
     list_for_each (it, &line->waiting)
         drop(container_of(it, struct waiting, link));
@@ -54,17 +58,37 @@ static void lose(struct spawner_line *line)
     line->on_lost(line);
 }
 
-/* 0, or the reason why the other side cannot be written to any more. */
+static void on_again(struct loop_timer *timer)
+{
+    struct spawner_line *line = container_of(timer, struct spawner_line, again);
+
+    loop_change(line->loop, &line->source, EPOLLIN | EPOLLOUT);
+}
+
+/* There is room, but not for descriptors: see unix(7), ETOOMANYREFS. */
+static void pause_sending(struct spawner_line *line)
+{
+    loop_change(line->loop, &line->source, EPOLLIN);
+    loop_timer_set(line->loop, &line->again, loop_now(line->loop) + PAUSE_MS, on_again);
+}
+
+/* There is room. 0, or the reason why the other side cannot be written to any more. */
 static int send_waiting(struct spawner_line *line)
 {
+    bool sent = false;
+
     list_for_each (it, &line->waiting) {
         struct waiting *w = container_of(it, struct waiting, link);
         int r = spawner_send(line->fd, &w->packet, w->fds, w->n);
-        if (r == -EAGAIN)
+        if (r == -EAGAIN) {
+            if (!sent)
+                pause_sending(line);
             return 0;
+        }
         if (r < 0)
             return r;
         drop(w);
+        sent = true;
     }
     loop_change(line->loop, &line->source, EPOLLIN);
     return 0;

@@ -12,8 +12,9 @@
 struct spawner_line {
     struct loop *loop;
     struct loop_source source;
-    int fd;              /* owns; -1: not connected */
-    struct list waiting; /* packets that the other side has not taken */
+    int fd;                  /* owns; -1: not connected */
+    struct list waiting;     /* packets that the other side has not taken */
+    struct loop_timer again; /* when that is tried again, for want of more than room */
     /* FDS are the callee's now; the unused are -1. It may close the line. */
     void (*on_packet)(struct spawner_line *line, const struct spawner_packet *packet,
                       int fds[SPAWNER_FDS_MAX]);

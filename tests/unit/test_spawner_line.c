@@ -7,7 +7,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct end {
@@ -134,6 +136,44 @@ static void test_a_line_that_is_held_reads_nothing_and_forgets_nothing(void **st
     assert_false(spawner_line_is_held(&b.line));
 }
 
+/* The kernel lets a user without privileges have only so many descriptors on their way as it may have open:
+ * here they are on another pair. How often the loop wakes in a fifth of a second; -1: not all came after it. */
+static int count_turns_with_too_many_on_their_way(void)
+{
+    const struct rlimit limit = { .rlim_cur = 64, .rlim_max = 64 };
+    const struct spawner_packet packet = { .word = SPAWNER_STARTED };
+    int turns = 0, other[2], fd = 0;
+
+    if (fd_channel(other) < 0 || setrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+        (getuid() == 0 && setuid((uid_t)(200000 + getpid() % 100000)) < 0))
+        return -1;
+    while (spawner_send(other[0], &packet, &fd, 1) == 0)
+        ;
+    send_n(10, 1);
+    for (uint64_t until_us = loop_read_clock() + 200000; loop_read_clock() < until_us; turns++)
+        loop_turn(&loop, 200);
+    fd_close(&other[0]);
+    fd_close(&other[1]);
+    for (int i = 0; b.packets < 10 && i < 100; i++)
+        loop_turn(&loop, 1000);
+    return b.packets == 10 && b.fds == 10 ? turns : -1;
+}
+
+static void test_too_many_descriptors_on_their_way_are_no_reason_to_spin(void **state)
+{
+    int status;
+
+    (void)state;
+    pid_t pid = fork();
+    if (pid == 0) {
+        int turns = count_turns_with_too_many_on_their_way();
+        _exit(turns < 0 ? 255 : turns > 100 ? 100 : turns);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_in_range(WEXITSTATUS(status), 1, 50);
+}
+
 static void test_the_end_of_the_other_side_is_told_once_after_its_last_words(void **state)
 {
     (void)state;
@@ -187,6 +227,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_descriptors_travel_with_their_packets_and_none_is_left, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_a_line_that_is_held_reads_nothing_and_forgets_nothing, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_too_many_descriptors_on_their_way_are_no_reason_to_spin, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_the_end_of_the_other_side_is_told_once_after_its_last_words,
                                         set_up, tear_down),
