@@ -42,6 +42,7 @@ static void close_inbox(struct mover_way *way)
 static void close_outbox(struct mover *mover, enum handover_way way)
 {
     loop_remove(mover->work->loop, &mover->ways[way].outbox);
+    loop_timer_stop(mover->work->loop, &mover->ways[way].again);
     fd_close(&mover->work->outbox_fds[way]);
 }
 
@@ -229,22 +230,34 @@ void mover_start(struct mover *mover)
     }
 }
 
-/* There is room again. */
+static void on_again(struct loop_timer *timer)
+{
+    mover_start(container_of(timer, struct mover_way, again)->mover);
+}
+
+/* There is room again. If none could go all the same, too many descriptors are on their way, and nobody tells
+ * when they have arrived; see unix(7), ETOOMANYREFS. */
 static void on_outbox(struct loop_source *source, uint32_t events)
 {
-    struct mover *mover = container_of(source, struct mover_way, outbox)->mover;
+    struct mover_way *way = container_of(source, struct mover_way, outbox);
+    struct work *work = way->mover->work;
+    uint64_t before = stats_get(&work->page->connections);
 
     (void)events;
-    loop_remove(mover->work->loop, source);
-    mover_start(mover);
+    loop_remove(work->loop, source);
+    mover_start(way->mover);
+    if (source->fd < 0 || stats_get(&work->page->connections) < before)
+        return;
+    loop_remove(work->loop, source);
+    loop_timer_set(work->loop, &way->again, loop_now(work->loop) + PAUSE_MS, on_again);
 }
 
 static void on_outbox_full(struct work *work, enum handover_way way)
 {
-    struct loop_source *outbox = &work->mover->ways[way].outbox;
+    struct mover_way *full = &work->mover->ways[way];
 
-    if (outbox->fd < 0)
-        loop_add(work->loop, outbox, work->outbox_fds[way], EPOLLOUT, on_outbox);
+    if (full->outbox.fd < 0 && !full->again.place)
+        loop_add(work->loop, &full->outbox, work->outbox_fds[way], EPOLLOUT, on_outbox);
 }
 
 /* Takes FD: connections go there, those of the services that are named next. */

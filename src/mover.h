@@ -15,6 +15,7 @@ struct mover_way {
     struct mover *mover;
     int inbox_fd; /* owns; -1 */
     struct loop_source inbox, outbox;
+    struct loop_timer again; /* when the outbox is tried again */
 };
 
 struct mover {

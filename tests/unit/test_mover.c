@@ -2,7 +2,8 @@
 #include "conn_world.h"
 #include "mover.h"
 
-#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
 
 static struct mover mover;
 
@@ -63,11 +64,57 @@ static void test_an_outbox_that_is_replaced_is_closed(void **state)
     }
 }
 
+/* The kernel lets a user without privileges have only so many descriptors on their way as it may have open:
+ * here they are on another pair. How often the loop wakes in a fifth of a second; -1: it has not moved after
+ * it. */
+static int count_turns_with_too_many_on_their_way(struct world *w)
+{
+    const struct rlimit limit = { .rlim_cur = 64, .rlim_max = 64 };
+    struct channel_message move = { .word = CHANNEL_MOVE, .text = { 1 } };
+    const struct handover none = { .len = 0 };
+    int turns = 0, other[2];
+
+    give_outbox(CHANNEL_OUTBOX);
+    mover_obey(&mover, &move, -1);
+    if (fd_channel(other) < 0 || setrlimit(RLIMIT_NOFILE, &limit) < 0 ||
+        (getuid() == 0 && setuid((uid_t)(200000 + getpid() % 100000)) < 0))
+        return -1;
+    while (handover_send(other[0], &none, NULL, 0) == 0)
+        ;
+    open_client(w, NULL);
+    mover_start(&mover);
+    for (uint64_t until_us = loop_read_clock() + 200000; loop_read_clock() < until_us; turns++)
+        loop_turn(&w->loop, 200);
+    if (stats_get(&w->page->connections) != 1)
+        return -1;
+    fd_close(&other[0]);
+    fd_close(&other[1]);
+    for (int i = 0; stats_get(&w->page->connections) > 0 && i < 100; i++)
+        loop_turn(&w->loop, 1000);
+    return stats_get(&w->page->connections) == 0 ? turns : -1;
+}
+
+static void test_too_many_descriptors_on_their_way_are_no_reason_to_spin(void **state)
+{
+    int status;
+
+    pid_t pid = fork();
+    if (pid == 0) {
+        int turns = count_turns_with_too_many_on_their_way(*state);
+        _exit(turns < 0 ? 255 : turns > 100 ? 100 : turns);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_true(WIFEXITED(status));
+    assert_in_range(WEXITSTATUS(status), 1, 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_an_outbox_that_is_replaced_is_closed, set_up_mover,
                                         tear_down_mover),
+        cmocka_unit_test_setup_teardown(test_too_many_descriptors_on_their_way_are_no_reason_to_spin,
+                                        set_up_mover, tear_down_mover),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
