@@ -215,6 +215,9 @@ void generations_set_log_level(struct generations *all, int level);
 /* NULL when none of this number lives. */
 struct generation *generations_find(const struct generations *all, unsigned number);
 
+/* A warning for each limit on descriptors that its configuration cannot reach, once. */
+void generation_check_limits(struct generation *g, struct complaints *complaints);
+
 /* For upgrade_adopt.c, which builds generations whose processes are there already. */
 
 int generation_take_slots(struct generation *g);
