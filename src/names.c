@@ -22,7 +22,7 @@
 struct names_question {
     struct loop *loop; /* borrows */
     struct names names;
-    struct spawned child;
+    struct spawn_child child;
     struct loop_source source; /* the pipe, whose end is ours */
     struct loop_timer timer;
     struct buf said;

@@ -27,7 +27,7 @@ static void try_in_child(const char *path, int fd)
 }
 
 /* Waits for the end of the child, and kills it when that does not come. True when it came by itself. */
-static bool end(struct spawned *child, int *ret_status)
+static bool end(struct spawn_child *child, int *ret_status)
 {
     struct pollfd ended = { .fd = child->pidfd, .events = POLLIN };
     int n;
@@ -65,7 +65,7 @@ static int judge(int fd, bool ended, int status, char *why, size_t size)
 int plugin_trial(const char *path, char *why, size_t size)
 {
     int pipe_fds[2] = { -1, -1 }, status = 0;
-    struct spawned child = { .pidfd = -1 };
+    struct spawn_child child = { .pidfd = -1 };
 
     int r = pipe2(pipe_fds, O_CLOEXEC | O_NONBLOCK) < 0 ? -errno : spawn_fork(&child);
     if (r == 1)

@@ -179,7 +179,7 @@ static int work(const struct process_job *job)
 
 static int fork_process(struct process *p, const struct process_job *job, int log_level)
 {
-    struct spawned child;
+    struct spawn_child child;
 
     int r = spawn_fork(&child);
     if (r == 1) {

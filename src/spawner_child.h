@@ -75,7 +75,7 @@ struct child {
     struct spawn_job job;
     char **environment; /* owns; while it is started */
     int errors_fds[2];  /* own; the pipe of its standard error, while it is started */
-    struct spawned process;
+    struct spawn_child process;
     struct loop_source exit;
     struct stderr_log errors;
     struct loop_timer kill_timer, look_timer;

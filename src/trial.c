@@ -24,10 +24,10 @@
 /* Of one service. */
 struct trial {
     struct generation *generation;
-    struct spawned child;    /* pid 0: it does not run */
-    struct loop_timer timer; /* while it runs: it takes too long; else: the next */
-    unsigned failures;       /* in a row */
-    uint64_t well_ms;        /* when it last went well */
+    struct spawn_child child; /* pid 0: it does not run */
+    struct loop_timer timer;  /* while it runs: it takes too long; else: the next */
+    unsigned failures;        /* in a row */
+    uint64_t well_ms;         /* when it last went well */
     bool late;
 };
 

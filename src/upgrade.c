@@ -255,7 +255,7 @@ static void on_look_again(struct loop_timer *timer)
 
 static void kill_check(const struct upgrade *u)
 {
-    spawn_signal_group(&(struct spawned){ .pid = u->pid, .pidfd = u->pidfd }, SIGKILL);
+    spawn_signal_group(&(struct spawn_child){ .pid = u->pid, .pidfd = u->pidfd }, SIGKILL);
 }
 
 static void on_late(struct loop_timer *timer)
@@ -334,7 +334,7 @@ static int start_check(struct upgrade *u, int state_fd, int words_fd, enum spawn
         .dies_with_us = true,
         .is_trusted = true, /* the unit may forbid to give capabilities away */
     };
-    struct spawned child;
+    struct spawn_child child;
 
     int r = argv ? spawn_exec(&what, &child, ret_step) : -ENOMEM;
     free(argv);

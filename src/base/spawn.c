@@ -60,7 +60,7 @@ static void restore_signals(void)
     sigprocmask(SIG_UNBLOCK, &child, NULL);
 }
 
-int spawn_fork(struct spawned *ret)
+int spawn_fork(struct spawn_child *ret)
 {
     pid_t pid = fork();
     if (pid < 0)
@@ -79,7 +79,7 @@ int spawn_fork(struct spawned *ret)
             ;
         return r;
     }
-    *ret = (struct spawned){ .pid = pid, .pidfd = pidfd };
+    *ret = (struct spawn_child){ .pid = pid, .pidfd = pidfd };
     return 0;
 }
 
@@ -94,7 +94,7 @@ int spawn_signal(int pidfd, int signo)
     return pidfd_send_signal(pidfd, signo, NULL, 0) < 0 ? -errno : 0;
 }
 
-int spawn_signal_group(const struct spawned *child, int signo)
+int spawn_signal_group(const struct spawn_child *child, int signo)
 {
     if (pidfd_send_signal(child->pidfd, signo, NULL, PIDFD_SIGNAL_PROCESS_GROUP) == 0)
         return 0;

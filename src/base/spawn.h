@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-struct spawned {
+struct spawn_child {
     pid_t pid;
     int pidfd; /* owns */
 };
@@ -28,7 +28,7 @@ int spawn_take_signals(const int *signals, size_t n);
  * Forks. 1 in the child, which has default dispositions for all signals but the ignored SIGPIPE and SIGXFSZ;
  * 0 in the parent, with *RET set; -errno in the parent when there is no child.
  */
-int spawn_fork(struct spawned *ret);
+int spawn_fork(struct spawn_child *ret);
 
 /* What a new program gets. All is borrowed, for the call. */
 struct spawn_exec {
@@ -55,7 +55,7 @@ enum spawn_step {
  * ambient or inheritable capability. 0 with *RET set, once it is executed; else -errno and *RET_STEP, and
  * there is no process.
  */
-int spawn_exec(const struct spawn_exec *what, struct spawned *ret, enum spawn_step *ret_step);
+int spawn_exec(const struct spawn_exec *what, struct spawn_child *ret, enum spawn_step *ret_step);
 
 /* This process becomes another program, with what is not close-on-exec and the signals as they are now.
  * Returns -errno, or not at all. */
@@ -70,7 +70,7 @@ int spawn_signal(int pidfd, int signo);
  * than its number, which may be given to a stranger some time after the last member has gone: whoever wants
  * to signal the group of a reaped child asks so often in between that it cannot have been.
  */
-int spawn_signal_group(const struct spawned *child, int signo);
+int spawn_signal_group(const struct spawn_child *child, int signo);
 
 /* Reaps the child PID: true with its status; false while it lives, or who traces it has not let go of it. */
 bool spawn_reap_one(pid_t pid, int *ret_status);

@@ -169,7 +169,7 @@ static char *stack_top(void)
     return stack + STACK_SIZE;
 }
 
-int spawn_exec(const struct spawn_exec *what, struct spawned *ret, enum spawn_step *ret_step)
+int spawn_exec(const struct spawn_exec *what, struct spawn_child *ret, enum spawn_step *ret_step)
 {
     struct birth birth = { .what = what, .parent = getpid(), .step = SPAWN_STEP_FORK };
     char *top = stack_top();
@@ -186,7 +186,7 @@ int spawn_exec(const struct spawn_exec *what, struct spawned *ret, enum spawn_st
     if (pid < 0)
         return -errno;
     if (birth.error == 0) {
-        *ret = (struct spawned){ .pid = pid, .pidfd = pidfd };
+        *ret = (struct spawn_child){ .pid = pid, .pidfd = pidfd };
         return 0;
     }
     close(pidfd);

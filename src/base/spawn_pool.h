@@ -15,9 +15,9 @@ struct spawn_pool;
 
 struct spawn_job {
     struct spawn_job *next;
-    struct spawn_exec what; /* and all that it borrows, until on_done */
-    struct spawned process; /* when ERROR is 0 */
-    int error;              /* 0 or -errno */
+    struct spawn_exec what;     /* and all that it borrows, until on_done */
+    struct spawn_child process; /* when ERROR is 0 */
+    int error;                  /* 0 or -errno */
     enum spawn_step step;
     /* In the loop. */
     void (*on_done)(struct spawn_job *job);

@@ -81,7 +81,7 @@ static int run_child(struct bench *b, size_t number)
 static int start_children(struct bench *b, bool *ret_child)
 {
     for (size_t i = 0; i < b->plan.processes; i++) {
-        struct spawned child;
+        struct spawn_child child;
         int r = spawn_fork(&child);
 
         if (r > 0) {

@@ -60,7 +60,7 @@ static int wrong_signal(void)
 
 static void test_a_child_has_default_signals_and_those_of_the_terminal_blocked(void **arg)
 {
-    struct spawned child;
+    struct spawn_child child;
 
     (void)arg;
     signal(SIGUSR1, SIG_IGN);
@@ -77,7 +77,7 @@ static void test_a_child_has_default_signals_and_those_of_the_terminal_blocked(v
 
 static void test_a_child_is_signalled_by_its_pidfd_and_never_after_its_end(void **arg)
 {
-    struct spawned child;
+    struct spawn_child child;
     char text[SPAWN_STATUS_MAX];
 
     (void)arg;
@@ -94,7 +94,7 @@ static void test_a_child_is_signalled_by_its_pidfd_and_never_after_its_end(void 
 
 static void test_an_exit_status_is_told(void **arg)
 {
-    struct spawned child;
+    struct spawn_child child;
     char text[SPAWN_STATUS_MAX];
 
     (void)arg;
@@ -116,7 +116,7 @@ static void test_without_children_nothing_is_reaped(void **arg)
 
 static void test_A17_a_stopped_child_is_not_dead(void **arg)
 {
-    struct spawned child;
+    struct spawn_child child;
     siginfo_t info;
     int status;
 

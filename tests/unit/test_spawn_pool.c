@@ -19,7 +19,7 @@ static int run(char *const *paths, char *const *argv, const char *directory, cha
                enum spawn_step *ret_step)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC), pipe_fds[2], status;
-    struct spawned child;
+    struct spawn_child child;
     size_t len = 0;
     ssize_t n;
 
@@ -97,7 +97,7 @@ static void test_a_group_is_found_and_ended_after_its_leader_was_reaped(void **s
         .paths = paths, .argv = argv, .envp = environment, .fds = { null, null, null }, .directory = "/"
     };
     enum spawn_step step;
-    struct spawned child;
+    struct spawn_child child;
     pid_t orphan;
 
     (void)state;
