@@ -98,6 +98,8 @@ static void test_too_many_descriptors_on_their_way_are_no_reason_to_spin(void **
 {
     int status;
 
+    if (test_is_under_valgrind())
+        skip(); /* which has the limit for itself */
     pid_t pid = fork();
     if (pid == 0) {
         int turns = count_turns_with_too_many_on_their_way(*state);
