@@ -2,6 +2,7 @@
 #include "conn.h"
 
 #include "base/fd.h"
+#include "base/hot.h"
 #include "base/text.h"
 #include "log_ids.h"
 
@@ -215,7 +216,7 @@ static void on_handling(struct conn *conn, uint32_t events)
         loop_change(conn->served->work->loop, &conn->source, 0);
 }
 
-static void on_event(struct loop_source *source, uint32_t events)
+static HOT void on_event(struct loop_source *source, uint32_t events)
 {
     struct conn *conn = container_of(source, struct conn, source);
 

@@ -4,6 +4,8 @@
  */
 #include "conn.h"
 
+#include "base/hot.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <string.h>
@@ -94,7 +96,7 @@ static void starve(struct conn *conn)
 }
 
 /* How many bytes came, 0 at the end of input; -EAGAIN, or the network's -errno. */
-static ssize_t receive(struct conn *conn, char *to, size_t room, int flags)
+static HOT ssize_t receive(struct conn *conn, char *to, size_t room, int flags)
 {
     ssize_t n = recv(conn->source.fd, to, room, flags | MSG_DONTWAIT);
 
@@ -177,7 +179,7 @@ static int read_buffer(struct conn *conn, struct conn_input *ret)
     return 1;
 }
 
-int conn_read(struct conn *conn, struct conn_input *ret)
+HOT int conn_read(struct conn *conn, struct conn_input *ret)
 {
     if (conn->in.len > SMALL_REST || conn->needed > WORK_SCRATCH)
         return read_buffer(conn, ret);
@@ -215,7 +217,7 @@ static int keep_peeked(struct conn *conn, const struct conn_input *input, size_t
     return 0;
 }
 
-int conn_keep(struct conn *conn, const struct conn_input *input, size_t used)
+HOT int conn_keep(struct conn *conn, const struct conn_input *input, size_t used)
 {
     size_t known = conn->in.len;
 
@@ -329,7 +331,7 @@ static int queue_parts(struct conn *conn, const struct iovec *parts, int n, size
 }
 
 /* These two return what the client took, 0 too; or the network's -errno. */
-static ssize_t transmit(struct conn *conn, const char *data, size_t len)
+static HOT ssize_t transmit(struct conn *conn, const char *data, size_t len)
 {
     ssize_t sent;
 
@@ -445,7 +447,7 @@ static int send_scratch(struct conn *conn, size_t len)
     return buf_append(&conn->out, &work->memory, work->out + sent, len - (size_t)sent);
 }
 
-int conn_flush(struct conn *conn)
+HOT int conn_flush(struct conn *conn)
 {
     struct work *work = conn->served->work;
     size_t len = work->out_for == conn ? work->out_len : 0;

@@ -4,6 +4,7 @@
  */
 #include "conn.h"
 
+#include "base/hot.h"
 #include "log_ids.h"
 
 #include <assert.h>
@@ -38,7 +39,7 @@ static __attribute__((noinline)) int send_long(struct conn *conn, enum frame_end
 }
 
 /* Sends the message in its framing. 0; -EBADMSG: it does not fit the framing. */
-static int send_message(struct conn *conn, enum frame_end end, const char *data, size_t len)
+static HOT int send_message(struct conn *conn, enum frame_end end, const char *data, size_t len)
 {
     char *room = conn_room(conn, len + FRAME_DRESS_MAX);
 
@@ -149,7 +150,7 @@ static void on_fail(struct request *request, enum request_failure why)
     fail_request(take_back(request), why);
 }
 
-static void on_reply(struct request *request, const char *data, size_t len)
+static HOT void on_reply(struct request *request, const char *data, size_t len)
 {
     struct conn *conn = take_back(request);
     struct served *served = conn->served;
@@ -236,7 +237,7 @@ static void refuse_input(struct conn *conn, enum frame_result result)
 }
 
 /* Serves the complete messages at the front of INPUT and keeps the rest. */
-void conn_serve(struct conn *conn, const struct conn_input *input)
+HOT void conn_serve(struct conn *conn, const struct conn_input *input)
 {
     const struct service *conf = conn->served->conf;
     struct frame_input in = { &conf->framing, &conn->scan,       input->data,
@@ -282,7 +283,7 @@ void conn_serve(struct conn *conn, const struct conn_input *input)
         conn->request.data = buf_data(&conn->in) + message.start;
 }
 
-void conn_settle(struct conn *conn)
+HOT void conn_settle(struct conn *conn)
 {
     struct loop *loop = conn->served->work->loop;
 

@@ -4,6 +4,8 @@
  */
 #include "conn.h"
 
+#include "base/hot.h"
+
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 
@@ -15,7 +17,7 @@ uint32_t conn_count_untaken(const struct conn *conn)
     return ioctl(conn->source.fd, SIOCOUTQ, &n) == 0 && n > 0 ? (uint32_t)n : 0;
 }
 
-void conn_set_timing(struct conn *conn, enum timing kind)
+HOT void conn_set_timing(struct conn *conn, enum timing kind)
 {
     if (conn->timed == kind && kind == TIMING_IDLE) {
         deadline_set_anew(&conn->served->timing[kind], &conn->timing);

@@ -7,6 +7,7 @@
  */
 #include "frame.h"
 
+#include "base/hot.h"
 #include "frame_part.h"
 
 #include <assert.h>
@@ -71,7 +72,7 @@ static APART enum frame_result unfinished_line(const struct frame_input *in, str
     return need(ret, 0);
 }
 
-static APART enum frame_result next_line(const struct frame_input *in, struct frame_message *ret)
+static HOT APART enum frame_result next_line(const struct frame_input *in, struct frame_message *ret)
 {
     const char *from = in->data + in->scan->seen;
     const char *lf = memchr(from, '\n', in->len - in->scan->seen);
@@ -324,7 +325,7 @@ static enum frame_result (*const kinds[])(const struct frame_input *in, struct f
     [FRAME_CLOSE] = next_close,
 };
 
-enum frame_result frame_next(const struct frame_input *in, struct frame_message *ret)
+HOT enum frame_result frame_next(const struct frame_input *in, struct frame_message *ret)
 {
     assert(in->scan->seen <= in->len);
     if (in->len == 0)

@@ -4,6 +4,7 @@
  */
 #include "frame.h"
 
+#include "base/hot.h"
 #include "frame_part.h"
 
 #include <errno.h>
@@ -176,7 +177,7 @@ static APART ssize_t put_dressed(const struct framing *f, enum frame_end end, co
     return (ssize_t)(dress.head_len + len + dress.tail_len);
 }
 
-ssize_t frame_put(const struct framing *f, enum frame_end end, const char *data, size_t len, char *to)
+HOT ssize_t frame_put(const struct framing *f, enum frame_end end, const char *data, size_t len, char *to)
 {
     if (f->kind != FRAME_LINE || len == 0)
         return put_dressed(f, end, data, len, to);

@@ -2,6 +2,7 @@
 #include "base/loop.h"
 
 #include "base/fd.h"
+#include "base/hot.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -11,8 +12,9 @@
 /* Events taken from the kernel in one turn. */
 #define EVENTS_PER_TURN 128
 
-/* What a source of many kinds touches of its object at an event; and the lines that memory comes in. */
-#define FETCH_BYTES 192
+/* What a source of many kinds touches of its object at an event, wherever in a line that begins; and the lines that
+ * memory comes in. */
+#define FETCH_BYTES 256
 #define FETCH_LINE  64
 
 uint64_t loop_read_clock(void)
@@ -191,7 +193,7 @@ static void fetch(const struct loop_source *source)
         __builtin_prefetch((const char *)source + i);
 }
 
-int loop_turn(struct loop *loop, int limit_ms)
+HOT int loop_turn(struct loop *loop, int limit_ms)
 {
     struct epoll_event events[EVENTS_PER_TURN];
 
