@@ -15,7 +15,7 @@ from servers import Sockd, bare_epoll, bare_udp, redis
 ECHO = ["--size", "63"]
 IDLE = 15000
 IDLE_PER_SOURCE = 5000
-TAIL_PAIRS = 11
+MANY_PAIRS = 11  # of what swings much
 
 
 def ours(bench, *args, **keys):
@@ -56,7 +56,7 @@ def connection_per_request(bench):
 def tail_ratio(bench, server, beside):
     """The p99 of SERVER to that of BESIDE, at half the rate that BESIDE can do; both run all the time."""
     most = bench.rate(beside, *ECHO)
-    pairs = [bench.tails((server, beside), most / 2, *ECHO) for _ in range(TAIL_PAIRS)]
+    pairs = [bench.tails((server, beside), most / 2, *ECHO) for _ in range(MANY_PAIRS)]
     return statistics.median(a / b for a, b in pairs)
 
 
@@ -175,7 +175,7 @@ def two_workers(bench):
 
     starts = [lambda n=n: Sockd(bench.build, bench.all_cpus, workers=n) for n in (2, 1)]
     starts += [lambda n=n: bare_epoll(bench.build, bench.all_cpus, n) for n in (2, 1)]
-    rounds = bench.in_turn(*[(start, measure) for start in starts])
+    rounds = bench.in_turn(*[(start, measure) for start in starts], pairs=max(bench.pairs, MANY_PAIRS))
     return statistics.median(us_2 / us_1 / (them_2 / them_1) for us_2, us_1, them_2, them_1 in rounds)
 
 

@@ -8,7 +8,7 @@ The load runs on the first processor, the server on the last. Peers that are not
 are compared run side by side and are measured in turn, in four rounds of S/4 seconds (S is 2), and that N times (5), each
 time with servers anew; a figure is the median over all rounds. So what else the machine does meets all alike. --write makes
 RESULTS.md and results.svg beside this file, and the part of README.md that shows them; --only takes the goals, and peers,
-whose text contains WORDS.
+whose text contains WORDS. Of goals alone, with --only, --write puts their rows in place of those that stand there.
 """
 import argparse
 import datetime
@@ -109,6 +109,22 @@ def table(rows):
               for r in rows]]
 
 
+def goal_row(what, goal, value, reached):
+    mark = "" if reached else "**"
+    return "| %s | %s | %s%.2f%s |" % (what, goal, mark, value, mark)
+
+
+def rewrite(goals):
+    """The rows of GOALS alone."""
+    path = os.path.join(HERE, "RESULTS.md")
+    new = {what: goal_row(what, *rest) for what, *rest in goals}
+    with open(path) as f:
+        lines = f.read().splitlines()
+    with open(path, "w") as f:
+        f.write("\n".join(new.get(line[2:].partition(" | ")[0], line) for line in lines) + "\n")
+    print("written: %d rows of tests/bench/RESULTS.md" % len(new))
+
+
 def write(rows, goals, bench):
     heading = "%s, on %s" % (datetime.date.today().isoformat(), machine())
     lines = ["# Measured", "", heading + ". The load on one processor, the server on another; servers that are compared run "
@@ -122,8 +138,7 @@ def write(rows, goals, bench):
             f.write(plot.draw(rows, heading))
     if goals:
         lines += ["", "| what | goal | measured |", "|---|---|--:|"]
-        lines += ["| %s | %s | %s%.2f%s |" % (what, goal, "" if ok else "**", value, "" if ok else "**")
-                  for what, goal, value, ok in goals]
+        lines += [goal_row(*goal) for goal in goals]
         lines += ["", "In bold: not reached."]
     with open(os.path.join(HERE, "RESULTS.md"), "w") as f:
         f.write("\n".join(lines) + "\n")
@@ -168,7 +183,9 @@ def main():
     bench = Bench(args.build, cpus, args.seconds, args.pairs)
     rows = run_peers(bench, args.only) if args.part != "goals" else []
     goals = run_goals(bench, args.only) if args.part != "peers" else []
-    if args.write:
+    if args.write and args.only and not rows:
+        rewrite(goals)
+    elif args.write:
         write(rows, goals, bench)
 
 
