@@ -157,8 +157,7 @@ void command_services(struct master *master, struct control_client *client, cons
 /* The spawner has no listeners to leave: it leaves with its generation. */
 static bool is_leaving(const struct generation *g, const struct process *p)
 {
-    return process_is_spawner(p) ? g->state == GENERATION_RETIRING || g->state == GENERATION_DRAINING
-                                 : p->left;
+    return process_is_spawner(p) ? generation_is_leaving(g) : p->left;
 }
 
 /* Stable words. */

@@ -1,7 +1,7 @@
 /*
- * The checks that one value alone cannot show. They look at values and at who wrote them; what is asked of the
- * machine is the number of a group, whether a command can be executed and its directory entered, and whether a
- * plug-in can be loaded (in a child, plugin_trial.c). Nothing is bound or resolved.
+ * The checks that one value alone cannot show. They look at values and at who wrote them; what is asked of
+ * the machine is the number of a group, whether a command can be executed and its directory entered, and
+ * whether a plug-in can be loaded (in a child, plugin_trial.c). Nothing is bound or resolved.
  */
 #include "conf_check.h"
 

@@ -1,4 +1,5 @@
-/* Two services, of which one may be the exporter, that want one place to listen. Pure; see conf_check.c for who asks. */
+/* Two services, of which one may be the exporter, that want one place to listen. Pure; see conf_check.c for
+ * who asks. */
 #ifndef SOCKD_CONF_CLASH_H
 #define SOCKD_CONF_CLASH_H
 

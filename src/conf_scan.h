@@ -29,8 +29,8 @@ int conf_scan(const char *text, size_t len, struct conf_fault *ret);
 int conf_scan_twice(const char *text, size_t len, struct conf_fault *ret);
 
 /*
- * For a text that is wrong in the line of *RET: 0, and in *RET what most likely is, when the line shows it: text
- * without double quotes, or a name that does not begin with a letter. -ENOENT, and *RET is untouched.
+ * For a text that is wrong in the line of *RET: 0, and in *RET what most likely is, when the line shows it:
+ * text without double quotes, or a name that does not begin with a letter. -ENOENT, and *RET is untouched.
  */
 int conf_scan_hint(const char *text, struct conf_fault *ret);
 

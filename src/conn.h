@@ -216,7 +216,8 @@ struct conn_input conn_buffered(struct conn *conn);
  */
 int conn_keep(struct conn *conn, const struct conn_input *input, size_t used);
 
-/* Room for N bytes behind what is queued, where that is a matter of a pointer; else NULL: conn_write does it. */
+/* Room for N bytes behind what is queued, where that is a matter of a pointer; else NULL: conn_write does it.
+ */
 static inline char *conn_room(struct conn *conn, size_t n)
 {
     struct work *work = conn->served->work;

@@ -74,8 +74,8 @@ static void on_relief(struct loop_timer *timer)
 }
 
 /*
- * Reads no more until memory is free (max_memory). One of work->resumed goes on first: a reply may be queued for
- * it. It is readable in the next turn too, and starves then.
+ * Reads no more until memory is free (max_memory). One of work->resumed goes on first: a reply may be queued
+ * for it. It is readable in the next turn too, and starves then.
  */
 static void starve(struct conn *conn)
 {
@@ -330,7 +330,15 @@ static int queue_parts(struct conn *conn, const struct iovec *parts, int n, size
     return 0;
 }
 
-/* These two return what the client took, 0 too; or the network's -errno. */
+/* What a send(2) of the connection has done: what the client took, 0 too; or the network's -errno. */
+static inline ssize_t judge_sent(struct conn *conn, ssize_t sent)
+{
+    if (sent < 0)
+        return errno == EAGAIN ? 0 : -errno;
+    conn_count_out(conn, (size_t)sent);
+    return sent;
+}
+
 static HOT ssize_t transmit(struct conn *conn, const char *data, size_t len)
 {
     ssize_t sent;
@@ -338,10 +346,7 @@ static HOT ssize_t transmit(struct conn *conn, const char *data, size_t len)
     do
         sent = send(conn->source.fd, data, len, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
-    if (sent < 0)
-        return errno == EAGAIN ? 0 : -errno;
-    conn_count_out(conn, (size_t)sent);
-    return sent;
+    return judge_sent(conn, sent);
 }
 
 static ssize_t transmit_parts(struct conn *conn, struct iovec *parts, int n)
@@ -352,10 +357,7 @@ static ssize_t transmit_parts(struct conn *conn, struct iovec *parts, int n)
     do
         sent = sendmsg(conn->source.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     while (sent < 0 && errno == EINTR);
-    if (sent < 0)
-        return errno == EAGAIN ? 0 : -errno;
-    conn_count_out(conn, (size_t)sent);
-    return sent;
+    return judge_sent(conn, sent);
 }
 
 /* Sends PARTS, and queues of them what is not taken. */

@@ -152,8 +152,8 @@ static int check_path(int at, const char *path, char why[EXEC_WHY_MAX])
     return 1;
 }
 
-/* The first file that can be executed counts, as for a shell; else the first that is there at all. One that the
- * kernel does not know how to execute ends the search. */
+/* The first file that can be executed counts, as for a shell; else the first that is there at all. One that
+ * the kernel does not know how to execute ends the search. */
 static int check_search(const char *command, char why[EXEC_WHY_MAX])
 {
     char **paths = exec_paths(command), other[EXEC_WHY_MAX];

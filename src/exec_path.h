@@ -17,9 +17,9 @@ void exec_paths_free(char **paths);
 
 #define EXEC_WHY_MAX 512
 /*
- * 0; or -errno, and in WHY what is wrong, as in "/bin/cta: No such file or directory"; or 1, and in WHY what is
- * in doubt: whether binfmt_misc knows the file. A COMMAND with a slash that does not begin with one is below
- * DIRECTORY.
+ * 0; or -errno, and in WHY what is wrong, as in "/bin/cta: No such file or directory"; or 1, and in WHY what
+ * is in doubt: whether binfmt_misc knows the file. A COMMAND with a slash that does not begin with one is
+ * below DIRECTORY.
  */
 int exec_check(const char *command, const char *directory, char why[EXEC_WHY_MAX]);
 int exec_check_directory(const char *directory, char why[EXEC_WHY_MAX]);

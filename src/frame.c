@@ -1,6 +1,6 @@
 /*
- * Framings: a function per kind that finds the next message; how one is dressed is in frame_dress.c. Pure; runs
- * wherever bytes are cut into messages: in workers, which feed it what strangers send, and in sockctl.
+ * Framings: a function per kind that finds the next message; how one is dressed is in frame_dress.c. Pure;
+ * runs wherever bytes are cut into messages: in workers, which feed it what strangers send, and in sockctl.
  *
  * Split independence rests on one rule: everything is judged from left to right, and a verdict depends on the
  * bytes up to it alone, never on how many more came with them. The textual form is in frame_word.c.

@@ -154,8 +154,8 @@ int frame_dress(const struct framing *f, enum frame_end end, const char *data, s
 /* What stands around a message is no longer than this, in bytes. */
 #define FRAME_DRESS_MAX (sizeof(struct frame_dress))
 
-/* The same into memory: dresses the message and puts all of it at TO, where LEN + FRAME_DRESS_MAX bytes are free and
- * DATA does not lie. Returns the bytes put, or -EBADMSG. */
+/* The same into memory: dresses the message and puts all of it at TO, where LEN + FRAME_DRESS_MAX bytes are
+ * free and DATA does not lie. Returns the bytes put, or -EBADMSG. */
 ssize_t frame_put(const struct framing *f, enum frame_end end, const char *data, size_t len, char *to);
 
 #endif

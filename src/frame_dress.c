@@ -177,6 +177,7 @@ static APART ssize_t put_dressed(const struct framing *f, enum frame_end end, co
     return (ssize_t)(dress.head_len + len + dress.tail_len);
 }
 
+/* A line, the common one, as dress_line() has it, but without the structure. */
 HOT ssize_t frame_put(const struct framing *f, enum frame_end end, const char *data, size_t len, char *to)
 {
     if (f->kind != FRAME_LINE || len == 0)

@@ -10,8 +10,8 @@
  *      '------> RETIRING                 '--------------------> DRAINING ---'
  *
  * The first generation of a daemon is patient: there is none to fall back to, so its workers are tried again,
- * with pauses, instead of on_failed. Of another one whose worker died, plug-ins are tried before on_failed, so
- * that it names the one at fault.
+ * with pauses, instead of on_failed. Of another one whose worker died, plug-ins are tried before on_failed,
+ * so that it names the one at fault.
  */
 #ifndef SOCKD_GENERATION_H
 #define SOCKD_GENERATION_H
@@ -124,10 +124,9 @@ struct generation {
     struct loop_timer proof_timer;
     bool *shelved;        /* owns; by service: its workers leave it out, see trial.h */
     struct trial *trials; /* owns; by service */
-    char
-        death[GENERATION_DEATH_MAX]; /* of a worker: it starts, and trials look for the plug-in at fault; else
-                                         "" */
-    struct roll *rolls;              /* owns; by service, see roll.h; NULL: none was ever begun */
+    /* Of a worker that died at the start, while trials look for the plug-in at fault; else "". */
+    char death[GENERATION_DEATH_MAX];
+    struct roll *rolls; /* owns; by service, see roll.h; NULL: none was ever begun */
     uint64_t started_ms;
     time_t since; /* when it began to serve */
     struct loop_timer end_timer;

@@ -1,4 +1,5 @@
-/* What a configuration wishes and the limits of this process do not grant: told once each. Runs in the master. */
+/* What a configuration wishes and the limits of this process do not grant: told once each. Runs in the
+ * master. */
 #include "generation.h"
 
 #include "spawner.h"

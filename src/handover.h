@@ -41,8 +41,8 @@ int handover_send(int inbox, const struct handover *h, const char *bytes, int fd
 
 /*
  * Takes one: 1 with *RET, its bytes in BYTES (HANDOVER_BYTES_MAX of room), and the connection in *RET_FD, the
- * caller's; 0 when nobody can send any more; -EAGAIN; -EMFILE with *RET: it is lost, since no descriptor came;
- * -EPROTO for what is none; else -errno.
+ * caller's; 0 when nobody can send any more; -EAGAIN; -EMFILE with *RET: it is lost, since no descriptor
+ * came; -EPROTO for what is none; else -errno.
  */
 int handover_receive(int inbox, struct handover *ret, char *bytes, int *ret_fd);
 

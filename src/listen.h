@@ -87,8 +87,8 @@ int listen_copy(const struct listen_set *set, struct listen_set *ret);
 void listen_release(struct listen_set *set);
 
 /*
- * In a child: closes every descriptor but the standard ones, those of SET, and the N in ALSO (-1 is ignored). 0
- * or -ENOMEM, and then nothing was closed.
+ * In a child: closes every descriptor but the standard ones, those of SET, and the N in ALSO (-1 is ignored).
+ * 0 or -ENOMEM, and then nothing was closed.
  */
 int listen_close_others(const struct listen_set *set, const int *also, size_t n);
 

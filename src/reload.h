@@ -11,8 +11,8 @@
  *            | configuration    | to ask      | a worker died
  *            '------------------+-------------+-----------> failed ------> idle
  *
- * Who waits reads the file anew, since it may have changed. It is done when the old workers have left the listeners, so that who connects after the answer meets the
- * new ones.
+ * Who waits reads the file anew, since it may have changed. It is done when the old workers have left the
+ * listeners, so that who connects after the answer meets the new ones.
  *
  * One runs at a time. Those who ask meanwhile get the result of one more, which begins when this one ended.
  */

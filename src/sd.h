@@ -38,8 +38,8 @@ struct sd {
     uint64_t watchdog_ms; /* 0: none; else how often it wants to hear from us, at least */
     size_t store_max;     /* descriptors that it keeps for us over a restart (FDSTORE) */
 
-    char *environment
-        [SD_KEPT]; /* owns; "NAME=value": what was removed, but the sockets; NULL: it was not there */
+    char *environment[SD_KEPT]; /* owns; "NAME=value": what was removed, but the sockets; NULL: it was not
+                                   there */
 
     struct loop *loop;     /* borrows */
     char *queue[SD_QUEUE]; /* owns; the oldest first */

@@ -23,8 +23,8 @@
 /* One read takes at most this much; replies are gathered up to as much before they are sent. */
 #define WORK_SCRATCH ((size_t)64 * 1024)
 
-/* So many connections may have replies that are held back for a moment (conn_io.c, cork); those of others leave at
- * once. */
+/* So many connections may have replies that are held back for a moment (conn_io.c, cork); those of others
+ * leave at once. */
 #define WORK_CORKED 64
 
 struct conn;

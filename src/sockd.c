@@ -159,8 +159,8 @@ static int complain(int result, const char *word)
                 : misuse("there is no option %s", name);
 }
 
-/* What getopt wants: the plus ends the options at the first word, and the colon tells a missing argument from an
- * unknown option. */
+/* What getopt wants: the plus ends the options at the first word, and the colon tells a missing argument from
+ * an unknown option. */
 static void fill_getopt(struct option longs[ROWS + 1], char shorts[2 * ROWS + 3])
 {
     *shorts++ = '+';

@@ -113,8 +113,8 @@ void spawn_env_done(struct spawn_env *env)
     *env = (struct spawn_env){ .common = NULL };
 }
 
-/* The variables of one connection: more than there are, and longer than they get, the path of a Unix socket (108
- * bytes) among them. */
+/* The variables of one connection: more than there are, and longer than they get, the path of a Unix socket
+ * (108 bytes) among them. */
 #define VARIABLES_MAX 20
 #define TEXT_MAX      1536
 

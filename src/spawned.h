@@ -10,7 +10,8 @@
 #include "spawner_child.h"
 #include "spawner_line.h"
 
-/* Descriptors that a process costs: its pidfd and its standard error; and more of them while it is started. */
+/* Descriptors that a process costs: its pidfd and its standard error; and more of them while it is started.
+ */
 #define SPAWNED_CHILD_FDS    2
 #define SPAWNED_PROGRAM_MORE 1
 #define SPAWNED_HELPER_MORE  5

@@ -4,8 +4,8 @@
  * that serves nobody. The service of one whose trial dies is shelved: workers leave it out, so that they
  * serve the others, its clients wait, and the trial is repeated after growing pauses until it goes well; then
  * the workers take the service up. A generation with an older one to fall back to shelves nothing: it fails,
- * and its trials are there to say why. Runs in the master, which loads nothing and hears nothing of the child but
- * its end.
+ * and its trials are there to say why. Runs in the master, which loads nothing and hears nothing of the child
+ * but its end.
  */
 #ifndef SOCKD_TRIAL_H
 #define SOCKD_TRIAL_H

@@ -16,7 +16,8 @@ void trouble_forget(struct seat *seat);
 
 /* SERVICE does not work, whoever says so; told when it is the first to do so. */
 void trouble_begin(struct generation *g, size_t service, const char *why);
-/* One of those who said so takes it back: it ends when no worker is in trouble and it is not shelved (trial.h). */
+/* One of those who said so takes it back: it ends when no worker is in trouble and it is not shelved
+ * (trial.h). */
 void trouble_end(struct generation *g, size_t service);
 
 /* What it takes of a generation that is being made: 0 or -ENOMEM; trouble_free is due in both cases. */

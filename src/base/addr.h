@@ -66,7 +66,8 @@ struct net {
 
 /*
  * "192.0.2.0/24", "2001:db8::/32", or one address; ::ffff:192.0.2.0/120 is 192.0.2.0/24. 0; -EINVAL: it
- * begins with no address; -ERANGE: the prefix is none; -EDOM: bits are set behind it, which is most often a slip.
+ * begins with no address; -ERANGE: the prefix is none; -EDOM: bits are set behind it, which is most often a
+ * slip.
  */
 int net_parse(const char *text, struct net *ret);
 /* Returns BUF. */

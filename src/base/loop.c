@@ -12,8 +12,8 @@
 /* Events taken from the kernel in one turn. */
 #define EVENTS_PER_TURN 128
 
-/* What a source of many kinds touches of its object at an event, wherever in a line that begins; and the lines that
- * memory comes in. */
+/* What a source of many kinds touches of its object at an event, wherever in a line that begins; and the
+ * lines that memory comes in. */
 #define FETCH_BYTES 256
 #define FETCH_LINE  64
 

@@ -1,4 +1,5 @@
-/* Words, numbers and escapes as people write them, and texts that are printed. Pure: no input, no output, no log. */
+/* Words, numbers and escapes as people write them, and texts that are printed. Pure: no input, no output, no
+ * log. */
 #ifndef SOCKD_BASE_TEXT_H
 #define SOCKD_BASE_TEXT_H
 

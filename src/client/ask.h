@@ -4,8 +4,8 @@
  *
  *   idle --ask_start--> asking --ask_work--> idle, with an answer or a reason why there is none
  *
- * Nothing here speaks to the user: what went wrong, and what the daemon says before its answer, is text for the
- * caller.
+ * Nothing here speaks to the user: what went wrong, and what the daemon says before its answer, is text for
+ * the caller.
  */
 #ifndef SOCKD_CLIENT_ASK_H
 #define SOCKD_CLIENT_ASK_H

@@ -1,4 +1,5 @@
-/* Messages to a connection unasked, and replies that come in a turn of the loop in which more happens to it. */
+/* Messages to a connection unasked, and replies that come in a turn of the loop in which more happens to it.
+ */
 #include "conn_world.h"
 
 static uint64_t closed;

@@ -137,7 +137,8 @@ static void test_a_line_that_is_held_reads_nothing_and_forgets_nothing(void **st
 }
 
 /* The kernel lets a user without privileges have only so many descriptors on their way as it may have open:
- * here they are on another pair. How often the loop wakes in a fifth of a second; -1: not all came after it. */
+ * here they are on another pair. How often the loop wakes in a fifth of a second; -1: not all came after it.
+ */
 static int count_turns_with_too_many_on_their_way(void)
 {
     const struct rlimit limit = { .rlim_cur = 64, .rlim_max = 64 };
