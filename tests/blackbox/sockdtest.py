@@ -40,6 +40,8 @@ import unittest
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BUILD = os.path.join(ROOT, os.environ.get("SOCKD_BUILD", "build/release"))
 SLOW = float(os.environ.get("SOCKD_SLOW", "1"))
+# For a process that ends while it is traced, where LeakSanitizer does not work.
+NO_LEAK_CHECK = {"ASAN_OPTIONS": "detect_leaks=0:" + os.environ.get("ASAN_OPTIONS", "")}
 TIMEOUT = 10 * SLOW
 PORTS = 16  # of each test
 
@@ -343,7 +345,7 @@ class SockdTest(unittest.TestCase):
             # -D: the daemon is our child, and strace a grandchild; leak checks do not work under it.
             command = ["strace", "-D", "-f", "-o", os.path.join(self.dir, "strace"),
                        *(word for e in expressions for word in ("-e", e)), *command]
-            env["ASAN_OPTIONS"] = "detect_leaks=0:" + os.environ.get("ASAN_OPTIONS", "")
+            env.update(NO_LEAK_CHECK)
         daemon = self.sockd = Daemon(command, self.dir, env, inherit)
         self.daemons.append(daemon)
         daemon.fd_baseline = {}

@@ -45,6 +45,14 @@ class RaceTest(SockdTest):
 
 
 class MomentTest(RaceTest):
+    def serve_all(self, clients, reply):
+        """Each has the REPLY, and leaves: it is room for another."""
+        while clients:
+            for client in select.select(clients, [], [], sockdtest.TIMEOUT)[0]:
+                self.assertEqual(self.receive(client, len(reply)), reply)
+                clients.remove(client)
+                client.close()
+
     def test_B1_bytes_that_come_while_a_connection_travels_are_served_once_and_in_order(self):
         self.serve(ECHO, top=TWO)
         done, failures, lines = threading.Event(), [], []
@@ -156,11 +164,7 @@ class MomentTest(RaceTest):
         self.wait_for(lambda: self.status()["workers"][0]["connections"] >= 100)
         for client in clients:
             client.sendall(b"line\n")
-        while clients:  # each that leaves is room for another
-            for client in select.select(clients, [], [], sockdtest.TIMEOUT)[0]:
-                self.assertEqual(self.receive(client, 10), b"half line\n")
-                clients.remove(client)
-                client.close()
+        self.serve_all(clients, b"half line\n")
         self.wait_for_one_generation()
 
     def test_B1_a_worker_that_has_left_does_not_join_again(self):
@@ -211,11 +215,7 @@ services:
         self.wait_for(lambda: self.status()["workers"][0]["connections"] >= 200)
         for client in clients:
             client.sendall(b"line\n")
-        while clients:  # each that leaves is room for another
-            for client in select.select(clients, [], [], sockdtest.TIMEOUT)[0]:
-                self.assertEqual(self.receive(client, 5), b"line\n")
-                clients.remove(client)
-                client.close()
+        self.serve_all(clients, b"line\n")
         self.wait_for_one_generation()
         self.wait_log("max_connections of all services, 315, cannot be reached: the limit is 336 descriptors for each worker "
                       r"\(LimitNOFILE=\), and workers = 1; helpers take 100$")

@@ -1,9 +1,7 @@
 /* mover.c: what a worker does with the ends of the ways that connections go. */
 #include "conn_world.h"
+#include "crowd.h"
 #include "mover.h"
-
-#include <sys/resource.h>
-#include <sys/wait.h>
 
 static struct mover mover;
 
@@ -64,20 +62,18 @@ static void test_an_outbox_that_is_replaced_is_closed(void **state)
     }
 }
 
-/* The kernel lets a user without privileges have only so many descriptors on their way as it may have open:
- * here they are on another pair. How often the loop wakes in a fifth of a second; -1: it has not moved after
+/* They are on another pair. How often the loop wakes in a fifth of a second; -1: it has not moved after
  * it. */
-static int count_turns_with_too_many_on_their_way(struct world *w)
+static int count_turns_with_too_many_on_their_way(void *arg)
 {
-    const struct rlimit limit = { .rlim_cur = 64, .rlim_max = 64 };
+    struct world *w = arg;
     struct channel_message move = { .word = CHANNEL_MOVE, .text = { 1 } };
     const struct handover none = { .len = 0 };
     int turns = 0, other[2];
 
     give_outbox(CHANNEL_OUTBOX);
     mover_obey(&mover, &move, -1);
-    if (fd_channel(other) < 0 || setrlimit(RLIMIT_NOFILE, &limit) < 0 ||
-        (getuid() == 0 && setuid((uid_t)(200000 + getpid() % 100000)) < 0))
+    if (crowd_enter(other) < 0)
         return -1;
     while (handover_send(other[0], &none, NULL, 0) == 0)
         ;
@@ -96,18 +92,7 @@ static int count_turns_with_too_many_on_their_way(struct world *w)
 
 static void test_too_many_descriptors_on_their_way_are_no_reason_to_spin(void **state)
 {
-    int status;
-
-    if (test_is_under_valgrind())
-        skip(); /* which has the limit for itself */
-    pid_t pid = fork();
-    if (pid == 0) {
-        int turns = count_turns_with_too_many_on_their_way(*state);
-        _exit(turns < 0 ? 255 : turns > 100 ? 100 : turns);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_in_range(WEXITSTATUS(status), 1, 50);
+    crowd_assert_no_spin(count_turns_with_too_many_on_their_way, *state);
 }
 
 int main(void)

@@ -1,4 +1,5 @@
 /* spawner_packet.c and spawner_line.c: packets between a worker and the spawner, over real sockets. */
+#include "crowd.h"
 #include "test.h"
 
 #include "base/fd.h"
@@ -7,9 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 struct end {
@@ -136,17 +135,15 @@ static void test_a_line_that_is_held_reads_nothing_and_forgets_nothing(void **st
     assert_false(spawner_line_is_held(&b.line));
 }
 
-/* The kernel lets a user without privileges have only so many descriptors on their way as it may have open:
- * here they are on another pair. How often the loop wakes in a fifth of a second; -1: not all came after it.
+/* They are on another pair. How often the loop wakes in a fifth of a second; -1: not all came after it.
  */
-static int count_turns_with_too_many_on_their_way(void)
+static int count_turns_with_too_many_on_their_way(void *arg)
 {
-    const struct rlimit limit = { .rlim_cur = 64, .rlim_max = 64 };
+    (void)arg;
     const struct spawner_packet packet = { .word = SPAWNER_STARTED };
     int turns = 0, other[2], fd = 0;
 
-    if (fd_channel(other) < 0 || setrlimit(RLIMIT_NOFILE, &limit) < 0 ||
-        (getuid() == 0 && setuid((uid_t)(200000 + getpid() % 100000)) < 0))
+    if (crowd_enter(other) < 0)
         return -1;
     while (spawner_send(other[0], &packet, &fd, 1) == 0)
         ;
@@ -162,19 +159,8 @@ static int count_turns_with_too_many_on_their_way(void)
 
 static void test_too_many_descriptors_on_their_way_are_no_reason_to_spin(void **state)
 {
-    int status;
-
     (void)state;
-    if (test_is_under_valgrind())
-        skip(); /* which has the limit for itself */
-    pid_t pid = fork();
-    if (pid == 0) {
-        int turns = count_turns_with_too_many_on_their_way();
-        _exit(turns < 0 ? 255 : turns > 100 ? 100 : turns);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    assert_true(WIFEXITED(status));
-    assert_in_range(WEXITSTATUS(status), 1, 50);
+    crowd_assert_no_spin(count_turns_with_too_many_on_their_way, NULL);
 }
 
 static void test_the_end_of_the_other_side_is_told_once_after_its_last_words(void **state)
